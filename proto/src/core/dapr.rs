@@ -1,0 +1,128 @@
+//! Dapr components, and the inputs, outputs and triggers that use them.
+
+use std::collections::BTreeMap;
+
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The spec of a Dapr Component. Fields that are newer than this version are kept and passed to Dapr.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ComponentSpec {
+    /// Type of the component, for example `bindings.kafka`.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// Version of the component type, usually `v1`.
+    pub version: String,
+    /// Settings of the component.
+    pub metadata: Vec<ComponentMetadata>,
+    /// Whether Dapr goes on when the component cannot be initialised.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ignore_errors: Option<bool>,
+    /// How long the initialisation of the component may take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init_timeout: Option<String>,
+    /// Fields that this version does not know.
+    #[serde(flatten)]
+    pub unknown: BTreeMap<String, Value>,
+}
+
+/// One setting of a Dapr Component.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ComponentMetadata {
+    /// Name of the setting.
+    pub name: String,
+    /// Value of the setting: a string, number or boolean, passed on as it is.
+    #[schemars(schema_with = "crate::schema::any")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Value>,
+    /// Secret that holds the value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_key_ref: Option<SecretKeyRef>,
+    /// Fields that this version does not know.
+    #[serde(flatten)]
+    pub unknown: BTreeMap<String, Value>,
+}
+
+/// A key of a Secret in the Function's namespace.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKeyRef {
+    /// Name of the Secret.
+    pub name: String,
+    /// Key in the Secret's data.
+    pub key: String,
+}
+
+/// A state store.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    /// The component to create; absent refers to an existing Component of that name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spec: Option<ComponentSpec>,
+}
+
+/// A Dapr input that calls the function.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DaprTrigger {
+    /// Key in `bindings`, `pubsub` or `states`, or the name of an existing Component.
+    pub name: String,
+    /// Type of the component, for example `bindings.cron`; looked up when absent.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub type_: Option<String>,
+    /// Topic to subscribe to; needed for pub/sub components.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// Key of the input in the function's context; absent is `name`. Kept from v1beta1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_name: Option<String>,
+}
+
+/// A Dapr component that the function reads by itself.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DaprInput {
+    /// Key in `bindings`, `pubsub` or `states`, or the name of an existing Component.
+    pub name: String,
+    /// Type of the component, for example `state.redis`; looked up when absent.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub type_: Option<String>,
+    /// Topic of a pub/sub component.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+}
+
+/// A Dapr component that the function writes to.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.name) || has(self.component)").field_path(".name")
+        .reason(Reason::FieldValueRequired).message("must be specified"),
+)]
+pub struct DaprOutput {
+    /// Key in `bindings` or `pubsub`, or the name of an existing Component.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Deprecated: write `name`. (addition)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub component: Option<String>,
+    /// Type of the component, for example `bindings.kafka`; looked up when absent.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub type_: Option<String>,
+    /// Topic to publish to; needed for pub/sub components.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// Operation of an output binding, for example `create`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
+    /// Metadata that is sent with each output.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+    /// Key of the output in the function's context; absent is `name`. Kept from v1beta1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_name: Option<String>,
+}

@@ -1,0 +1,40 @@
+//! Receivers of events.
+
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+/// A receiver of events, by URI or by reference.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.uri) || has(self.ref)").reason(Reason::FieldValueRequired)
+        .message("at least one of uri and ref must be set"),
+)]
+pub struct SinkSpec {
+    /// URL that events are sent to; it wins over `ref`.
+    #[schemars(length(max = 2048))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uri: Option<String>,
+    /// Object whose address events are sent to.
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub reference: Option<SinkReference>,
+}
+
+/// An object that has an address: a Function, a Service, a Knative Service, or anything Addressable.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SinkReference {
+    /// API version of the object, for example `core.openfunction.io/v1beta2`.
+    #[schemars(length(min = 1, max = 317))]
+    pub api_version: String,
+    /// Kind of the object, for example `Function`.
+    #[schemars(length(min = 1, max = 63))]
+    pub kind: String,
+    /// Name of the object.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Namespace of the object; absent is that of the EventSource or Trigger.
+    #[schemars(length(max = 63))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+}
