@@ -1,0 +1,149 @@
+//! Flags and environment variables that every controller has.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
+use openfunction_proto::GoDuration;
+
+/// Flags of every controller. Each can also be given as an environment variable.
+#[derive(Clone, Debug, Parser)]
+#[command(disable_help_subcommand = true)]
+pub struct Args {
+    /// Address of /metrics, /live and /ready.
+    #[arg(long, env = "METRICS_ADDRESS", value_name = "IP:PORT", default_value = "0.0.0.0:8080")]
+    pub metrics_address: SocketAddr,
+    /// Address of the gRPC status API.
+    #[arg(long, env = "STATUS_ADDRESS", value_name = "IP:PORT", default_value = "0.0.0.0:9090")]
+    pub status_address: SocketAddr,
+    /// Address of the admission and conversion webhooks.
+    #[arg(long, env = "WEBHOOK_ADDRESS", value_name = "IP:PORT", default_value = "0.0.0.0:9443")]
+    pub webhook_address: SocketAddr,
+    /// File with PEM certificates of authorities: callers of the status API must show a certificate of one of them.
+    #[arg(long, env = "STATUS_CLIENT_CA", value_name = "FILE")]
+    pub status_client_ca: Option<PathBuf>,
+    /// Namespace of this controller: its lease, certificates and status CA are there.
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAME", default_value = "openfunction")]
+    pub namespace: String,
+    /// Name of this replica, unique among the replicas of the controller.
+    #[arg(long, env = "POD_NAME", value_name = "NAME", default_value_t = default_identity())]
+    pub identity: String,
+    /// Name of the Service in front of this controller; certificates are made for it. Absent is the controller's name.
+    #[arg(long, env = "SERVICE_NAME", value_name = "NAME")]
+    pub service_name: Option<String>,
+    /// Name of the Lease that one replica holds while it reconciles. Absent is the controller's name.
+    #[arg(long, env = "LEASE_NAME", value_name = "NAME")]
+    pub lease_name: Option<String>,
+    /// Time after which a lease that was not renewed may be taken over.
+    #[arg(long, env = "LEASE_DURATION", value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    pub lease_duration: Duration,
+    /// Namespaces to work in, separated by commas. Absent means all.
+    #[arg(long, env = "WATCH_NAMESPACES", value_name = "NAMES", value_delimiter = ',')]
+    pub watch_namespaces: Vec<String>,
+    /// Form of the log.
+    #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+    /// What is logged, for example `info` or `info,kube=debug`.
+    #[arg(long, env = "LOG_FILTER", value_name = "FILTER", default_value = "info")]
+    pub log_filter: String,
+    /// Endpoint of an OpenTelemetry collector (OTLP over gRPC) that gets traces, for example `http://otel:4317`.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+    /// Time for running work to end after the first signal.
+    #[arg(long, env = "GRACE_PERIOD", value_name = "DURATION", default_value = "20s", value_parser = duration)]
+    pub grace_period: Duration,
+    /// Objects that are reconciled at the same time.
+    #[arg(long, env = "CONCURRENCY", value_name = "NUMBER", default_value = "8", value_parser = clap::value_parser!(u16).range(1..))]
+    pub concurrency: u16,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum LogFormat {
+    /// One line of text for each event.
+    Text,
+    /// One JSON object for each event.
+    Json,
+}
+
+fn default_identity() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}-{}", host.trim(), std::process::id())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    GoDuration(text.to_owned()).to_std().ok_or_else(|| "not a duration such as 15s, 1m30s or 500ms".to_owned())
+}
+
+/// What the command line asked for.
+#[derive(Debug)]
+pub enum Parsed {
+    /// Run with these flags.
+    Run(Box<Args>),
+    /// Print this text and end: `--help` or `--version`.
+    Print(String),
+}
+
+impl Args {
+    /// Reads the command line of a controller.
+    ///
+    /// # Errors
+    /// One line that names the flag and what is wrong with it.
+    pub fn parse_line(
+        name: &'static str,
+        about: &'static str,
+        version: &'static str,
+        line: impl IntoIterator<Item = std::ffi::OsString>,
+    ) -> Result<Parsed, String> {
+        let command = Self::command().name(name).about(about).version(version);
+        match command.try_get_matches_from(line).and_then(|matches| Self::from_arg_matches(&matches)) {
+            Ok(args) => Ok(Parsed::Run(Box::new(args))),
+            Err(error) if !error.use_stderr() => Ok(Parsed::Print(error.to_string())),
+            Err(error) => Err(one_line(&error.to_string(), name)),
+        }
+    }
+}
+
+/// Clap writes a paragraph; its first line says what is wrong.
+fn one_line(text: &str, name: &str) -> String {
+    let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    format!("{first}; `{name} --help` lists every flag")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(flags: &[&str]) -> Result<Parsed, String> {
+        let line = std::iter::once("test-controller").chain(flags.iter().copied()).map(Into::into);
+        Args::parse_line("test-controller", "Tests.", "1.2.3", line)
+    }
+
+    #[test]
+    fn defaults_are_enough() {
+        let Ok(Parsed::Run(args)) = parse(&[]) else { panic!("no flags are needed") };
+        assert_eq!((args.lease_duration, args.metrics_address.port()), (Duration::from_secs(15), 8080));
+        assert!(args.watch_namespaces.is_empty());
+    }
+
+    #[test]
+    fn a_bad_flag_is_one_line_that_names_it() {
+        for (flags, part) in [
+            (["--metrics-address", "nonsense"], "'--metrics-address <IP:PORT>'"),
+            (["--lease-duration", "15"], "not a duration such as 15s"),
+            (["--log-format", "xml"], "'--log-format <FORMAT>'"),
+            (["--no-such-flag", "1"], "'--no-such-flag'"),
+        ] {
+            let message = parse(&flags).unwrap_err();
+            assert!(message.contains(part) && message.lines().count() == 1, "{message}");
+            assert!(message.contains("test-controller --help"), "{message}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_are_printed() {
+        let Ok(Parsed::Print(help)) = parse(&["--help"]) else { panic!("--help prints") };
+        assert!(help.contains("--watch-namespaces") && help.contains("WATCH_NAMESPACES"), "{help}");
+        let Ok(Parsed::Print(version)) = parse(&["--version"]) else { panic!("--version prints") };
+        assert!(version.contains("1.2.3"));
+    }
+}

@@ -1,0 +1,76 @@
+//! Clients for the API server.
+
+use std::{sync::Arc, time::Duration};
+
+use kube::{Client, Config, client::ClientBuilder};
+use tracing::warn;
+
+use crate::metrics::{CountRequests, Metrics};
+
+/// Time limit of one request of the lease's client.
+pub const LEASE_REQUEST: Duration = Duration::from_secs(5);
+
+/// The two clients of a controller.
+#[derive(Clone)]
+pub struct Clients {
+    /// For everything but the lease; counted, and tried again when the API server is overloaded.
+    pub work: Client,
+    /// For the lease: it has a connection of its own and never tries again, since a late renewal is worse than none.
+    pub lease: Client,
+}
+
+impl Clients {
+    /// Clients from the pod's service account or from `KUBECONFIG`.
+    ///
+    /// # Errors
+    /// One sentence that says which configuration is missing or bad.
+    pub async fn infer(metrics: &Metrics) -> anyhow::Result<Self> {
+        let config = Config::infer().await.map_err(|error| {
+            anyhow::anyhow!("there is no way to an API server: run in a pod with a service account, or set KUBECONFIG ({error})")
+        })?;
+        Self::from_config(config, metrics)
+    }
+
+    /// Clients of a known configuration.
+    ///
+    /// # Errors
+    /// Certificates or addresses that cannot be used.
+    pub fn from_config(config: Config, metrics: &Metrics) -> anyhow::Result<Self> {
+        let mut lease = config.clone();
+        lease.default_retry = false;
+        lease.connect_timeout = Some(LEASE_REQUEST);
+        lease.read_timeout = Some(LEASE_REQUEST);
+        lease.write_timeout = Some(LEASE_REQUEST);
+        let mut work = config;
+        work.connect_timeout = Some(Duration::from_secs(10));
+        let counting = CountRequests(Arc::new(metrics.clone()));
+        Ok(Self {
+            work: ClientBuilder::try_from(work)?.with_layer(&counting).build(),
+            lease: ClientBuilder::try_from(lease)?.build(),
+        })
+    }
+}
+
+/// Waits until the API server answers. Each failure is one line in the log; waiting goes on, since only time can help.
+pub async fn wait_for_api_server(client: &Client) {
+    let mut pause = Duration::from_millis(500);
+    while let Err(error) = client.apiserver_version().await {
+        warn!("the API server does not answer, trying again in {pause:?}: {}", describe(&error));
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(15));
+    }
+}
+
+/// The whole chain of an error in one line: the client's outermost message often says only "service error".
+pub fn describe(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        if !parts.iter().any(|known| known.contains(&text)) {
+            parts.push(text);
+        }
+        next = error.source();
+    }
+    parts.join(": ").replace('\n', " ")
+}

@@ -1,0 +1,353 @@
+//! "Contained in": whether what we want is already there.
+//!
+//! The API server fills defaults in, rewrites quantities and drops empty values, and other controllers add fields of
+//! their own. An object that we applied is therefore compared by asking whether all that we want is contained in the
+//! live object, with quantities, durations and int-or-strings compared by value. What we once applied and no longer
+//! want is not seen here: the hash of what was applied stands on the object ([`crate::apply`]).
+
+use std::{fmt, time::Duration};
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use openfunction_proto::GoDuration;
+use serde_json::Value;
+
+/// The first place at which a live object does not hold what is wanted.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Difference {
+    /// Path of the field, for example `spec.ports[name=http].port`.
+    pub path: String,
+    /// What is wanted there, as JSON.
+    pub wanted: String,
+    /// What is there, as JSON; `None` if nothing is.
+    pub found: Option<String>,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.found {
+            Some(found) => write!(f, "{} is {found}, not {}", self.path, self.wanted),
+            None => write!(f, "{} is missing, it should be {}", self.path, self.wanted),
+        }
+    }
+}
+
+/// Looks for the first difference; `None` means that `live` contains `wanted`.
+pub fn difference(wanted: &Value, live: &Value) -> Option<Difference> {
+    compare(&Path::Root, wanted, Some(live))
+}
+
+/// Where we are in the object, kept on the stack so that equal objects cost no allocation.
+enum Path<'a> {
+    Root,
+    Field(&'a Path<'a>, &'a str),
+    Item(&'a Path<'a>, usize),
+    Keyed(&'a Path<'a>, &'a str, &'a Value),
+}
+
+impl Path<'_> {
+    /// Name of the innermost field, list positions passed over.
+    fn field(&self) -> &str {
+        match self {
+            Path::Root => "",
+            Path::Field(_, name) => name,
+            Path::Item(parent, _) | Path::Keyed(parent, ..) => parent.field(),
+        }
+    }
+
+    /// Name of the field around the innermost one.
+    fn parent_field(&self) -> &str {
+        match self {
+            Path::Root => "",
+            Path::Field(parent, _) => parent.field(),
+            Path::Item(parent, _) | Path::Keyed(parent, ..) => parent.parent_field(),
+        }
+    }
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Path::Root => Ok(()),
+            Path::Field(Path::Root, name) => f.write_str(name),
+            Path::Field(parent, name) => write!(f, "{parent}.{name}"),
+            Path::Item(parent, index) => write!(f, "{parent}[{index}]"),
+            Path::Keyed(parent, key, value) => match value.as_str() {
+                Some(text) => write!(f, "{parent}[{key}={text}]"),
+                None => write!(f, "{parent}[{key}={value}]"),
+            },
+        }
+    }
+}
+
+fn compare(path: &Path<'_>, wanted: &Value, live: Option<&Value>) -> Option<Difference> {
+    let differs = || {
+        Some(Difference { path: path.to_string(), wanted: wanted.to_string(), found: live.map(Value::to_string) })
+    };
+    let Some(live) = live else { return if is_dropped(path, wanted) { None } else { differs() } };
+    match (wanted, live) {
+        (Value::Object(wanted), Value::Object(live)) => {
+            wanted.iter().find_map(|(key, value)| compare(&Path::Field(path, key), value, live.get(key)))
+        }
+        (Value::Array(wanted_items), Value::Array(live_items)) => match map_key(path.field(), wanted_items) {
+            Some(key) => wanted_items.iter().find_map(|item| {
+                let found = live_items.iter().find(|live| key.matches(item, live));
+                compare(&Path::Keyed(path, key.0[0], &item[key.0[0]]), item, found)
+            }),
+            None if wanted_items.len() != live_items.len() => differs(),
+            None => wanted_items
+                .iter()
+                .zip(live_items)
+                .enumerate()
+                .find_map(|(index, (wanted, live))| compare(&Path::Item(path, index), wanted, Some(live))),
+        },
+        _ if wanted == live || same_value(path, wanted, live) => None,
+        _ => differs(),
+    }
+}
+
+/// Values that the API server does not store: Go leaves empty values of most fields out.
+fn is_dropped(path: &Path<'_>, wanted: &Value) -> bool {
+    match wanted {
+        Value::Null => true,
+        Value::Object(map) => map.values().all(|value| is_dropped(path, value)) && !is_presence(path.field()),
+        Value::Array(items) => items.is_empty(),
+        // A storage class of "" is not the same as none.
+        Value::String(text) => text.is_empty() && !matches!(path.field(), "storageClassName" | "ingressClassName"),
+        Value::Bool(false) => matches!(
+            path.field(),
+            "hostNetwork" | "hostPID" | "hostIPC" | "readOnly" | "stdin" | "stdinOnce" | "tty" | "publishNotReadyAddresses"
+        ),
+        _ => false,
+    }
+}
+
+/// Objects whose mere presence means something.
+fn is_presence(field: &str) -> bool {
+    matches!(field, "emptyDir" | "gatewayDef")
+}
+
+/// The fields that tell the items of a list apart (`x-kubernetes-list-map-keys`); an absent one has its default.
+#[derive(Clone, Copy)]
+struct MapKey(&'static [&'static str]);
+
+impl MapKey {
+    fn matches(self, a: &Value, b: &Value) -> bool {
+        self.0.iter().all(|key| Self::part(a, key) == Self::part(b, key))
+    }
+
+    fn part<'a>(item: &'a Value, key: &str) -> Option<&'a str> {
+        match (&item[key], key) {
+            (Value::Null, "protocol") => Some("TCP"),
+            (Value::String(text), _) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// How the items of a list are told apart, or `None` for a list whose order counts.
+fn map_key(field: &str, items: &[Value]) -> Option<MapKey> {
+    let candidates: &[MapKey] = match field {
+        "containers" | "initContainers" | "ephemeralContainers" | "volumes" | "env" | "imagePullSecrets" | "listeners" => {
+            &[MapKey(&["name"])]
+        }
+        "conditions" => &[MapKey(&["type"])],
+        "ownerReferences" => &[MapKey(&["uid"])],
+        "volumeMounts" => &[MapKey(&["mountPath"])],
+        "volumeDevices" => &[MapKey(&["devicePath"])],
+        // Service ports and container ports have names in what we write; numbers alone are compared in order.
+        "ports" => &[MapKey(&["name", "protocol"])],
+        _ => &[],
+    };
+    let unique = |key: &MapKey| {
+        items.iter().enumerate().all(|(i, item)| {
+            item[key.0[0]].is_string() && items[..i].iter().all(|other| !key.matches(item, other))
+        })
+    };
+    candidates.iter().copied().find(unique)
+}
+
+/// Whether two scalars of different text mean the same at this place.
+fn same_value(path: &Path<'_>, wanted: &Value, live: &Value) -> bool {
+    if let (Value::Number(a), Value::Number(b)) = (wanted, live) {
+        return a.as_f64() == b.as_f64();
+    }
+    if is_quantity(path) {
+        return matches!((quantity(wanted), quantity(live)), (Some(a), Some(b)) if a == b);
+    }
+    if is_duration(path.field()) {
+        return matches!((duration(wanted), duration(live)), (Some(a), Some(b)) if a == b);
+    }
+    if is_int_or_string(path.field()) {
+        return matches!((int_or_string(wanted), int_or_string(live)), (Some(a), Some(b)) if a == b);
+    }
+    false
+}
+
+/// Only at these places: the texts `1` and `1000m` are two different values of an environment variable.
+fn is_quantity(path: &Path<'_>) -> bool {
+    matches!(path.parent_field(), "limits" | "requests" | "overhead" | "capacity")
+        || matches!(path.field(), "sizeLimit" | "divisor" | "averageValue" | "targetAverageValue")
+        || (path.field() == "value" && path.parent_field() == "target")
+}
+
+fn is_duration(field: &str) -> bool {
+    matches!(
+        field,
+        "timeout" | "initTimeout" | "builderMaxAge" | "buildDuration" | "ttlAfterFailed" | "ttlAfterSucceeded" | "request" | "backendRequest"
+    )
+}
+
+fn is_int_or_string(field: &str) -> bool {
+    matches!(field, "targetPort" | "port" | "maxSurge" | "maxUnavailable" | "minAvailable")
+}
+
+/// A quantity in units of 10⁻⁹, exactly.
+///
+/// The suffixes are those of `k8s.io/apimachinery/pkg/api/resource`; `None` for anything else or out of range.
+fn quantity(value: &Value) -> Option<i128> {
+    let Quantity(text) = match value {
+        Value::String(text) => Quantity(text.clone()),
+        Value::Number(number) => Quantity(number.to_string()),
+        _ => return None,
+    };
+    let at = text.rfind(|c: char| c.is_ascii_digit() || c == '.').map_or(0, |i| i + 1);
+    let (number, suffix) = text.split_at(at);
+    // An exponent ("1e3") ends with a digit.
+    let (number, exponent) = match number.split_once(['e', 'E']) {
+        Some((number, exponent)) => (number, exponent.parse::<i32>().ok().filter(|e| (-9..=18).contains(e))?),
+        None => (number, 0),
+    };
+    let (scale, power) = match suffix {
+        "n" => (1, -9),
+        "u" => (1, -6),
+        "m" => (1, -3),
+        "" => (1, exponent),
+        "k" => (1, 3),
+        "M" => (1, 6),
+        "G" => (1, 9),
+        "T" => (1, 12),
+        "P" => (1, 15),
+        "E" => (1, 18),
+        "Ki" => (1_i128 << 10, 0),
+        "Mi" => (1 << 20, 0),
+        "Gi" => (1 << 30, 0),
+        "Ti" => (1 << 40, 0),
+        "Pi" => (1 << 50, 0),
+        "Ei" => (1 << 60, 0),
+        _ => return None,
+    };
+    let (negative, digits) = match number.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, number.strip_prefix('+').unwrap_or(number)),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let mantissa: i128 = format!("{whole}{fraction}").parse().ok()?;
+    let shift = power + 9 - i32::try_from(fraction.len()).ok()?;
+    let scaled = mantissa.checked_mul(scale)?;
+    let nanos = match u32::try_from(shift) {
+        Ok(up) => scaled.checked_mul(10_i128.checked_pow(up)?)?,
+        // The API server rounds away from zero at 10⁻⁹.
+        Err(_) => {
+            let divisor = 10_i128.checked_pow(shift.unsigned_abs())?;
+            scaled / divisor + i128::from(scaled % divisor != 0)
+        }
+    };
+    Some(if negative { -nanos } else { nanos })
+}
+
+fn duration(value: &Value) -> Option<Duration> {
+    GoDuration(value.as_str()?.to_owned()).to_std()
+}
+
+fn int_or_string(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn path_of(wanted: Value, live: Value) -> Option<String> {
+        difference(&wanted, &live).map(|d| d.path)
+    }
+
+    #[test]
+    fn defaults_and_fields_of_others_do_not_count() {
+        let wanted = json!({"spec": {"replicas": 1, "template": {"spec": {"containers": [{"name": "function", "image": "a"}]}}}});
+        let live = json!({"spec": {"replicas": 1, "paused": false, "template": {"spec": {"dnsPolicy": "ClusterFirst",
+            "containers": [{"name": "sidecar"}, {"name": "function", "image": "a", "terminationMessagePath": "/dev/log"}]}}}});
+        assert_eq!(path_of(wanted, live), None);
+    }
+
+    #[test]
+    fn quantities_are_compared_by_value() {
+        for (a, b) in [("1000m", "1"), ("1.5Gi", "1536Mi"), ("0.1", "100m"), ("1e3", "1k"), ("1Ki", "1024"), ("100u", "0.0001")] {
+            let of = |text| json!({"resources": {"limits": {"cpu": text}}});
+            assert_eq!(path_of(of(a), of(b)), None, "{a} {b}");
+        }
+        let of = |text| json!({"resources": {"limits": {"cpu": text}}});
+        assert_eq!(path_of(of("1"), of("2")).as_deref(), Some("resources.limits.cpu"));
+    }
+
+    #[test]
+    fn texts_that_look_like_quantities_or_durations_are_texts_elsewhere() {
+        let of = |text: &str| json!({"env": [{"name": "A", "value": text}]});
+        assert_eq!(path_of(of("1000m"), of("1")).as_deref(), Some("env[name=A].value"));
+        assert_eq!(path_of(of("60s"), of("1m")).as_deref(), Some("env[name=A].value"));
+        assert_eq!(path_of(json!({"timeout": "60s"}), json!({"timeout": "1m0s"})), None);
+    }
+
+    #[test]
+    fn empty_values_are_contained_in_absent_ones() {
+        let wanted = json!({"metadata": {"labels": {}, "annotations": null}, "spec": {"nodeSelector": {}, "tolerations": [],
+            "hostNetwork": false, "securityContext": {"seLinuxOptions": {}}, "env": [{"name": "EMPTY", "value": ""}]}});
+        let live = json!({"metadata": {}, "spec": {"env": [{"name": "EMPTY"}]}});
+        assert_eq!(path_of(wanted, live), None);
+    }
+
+    #[test]
+    fn presence_and_false_that_mean_something_are_differences() {
+        assert!(path_of(json!({"volumes": [{"name": "v", "emptyDir": {}}]}), json!({"volumes": [{"name": "v"}]})).is_some());
+        assert!(path_of(json!({"automountServiceAccountToken": false}), json!({})).is_some());
+        assert!(path_of(json!({"replicas": 0}), json!({})).is_some());
+    }
+
+    #[test]
+    fn ports_are_int_or_string() {
+        assert_eq!(path_of(json!({"targetPort": 80}), json!({"targetPort": "80"})), None);
+        assert!(path_of(json!({"targetPort": "http"}), json!({"targetPort": 80})).is_some());
+    }
+
+    #[test]
+    fn lists_without_a_key_are_compared_in_order() {
+        assert_eq!(path_of(json!({"args": ["a", "b"]}), json!({"args": ["b", "a"]})).as_deref(), Some("args[0]"));
+        assert_eq!(path_of(json!({"args": ["a"]}), json!({"args": ["a", "b"]})).as_deref(), Some("args"));
+    }
+
+    #[test]
+    fn a_difference_names_the_path_and_both_values() {
+        let wanted = json!({"spec": {"ports": [{"name": "http", "port": 80}]}});
+        let live = json!({"spec": {"ports": [{"name": "http", "protocol": "TCP", "port": 81}]}});
+        let found = difference(&wanted, &live).unwrap();
+        assert_eq!(found.to_string(), "spec.ports[name=http].port is 81, not 80");
+    }
+
+    proptest! {
+        #[test]
+        fn no_quantity_panics(text in "[-+.0-9eEnumkKMGTPi]{0,40}") {
+            let _ = quantity(&json!(text));
+        }
+
+        #[test]
+        fn whole_quantities_are_read_exactly(n in 0_i64..1_000_000_000) {
+            prop_assert_eq!(quantity(&json!(format!("{n}m"))), quantity(&json!(format!("{}u", i128::from(n) * 1000))));
+        }
+    }
+}

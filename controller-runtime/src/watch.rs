@@ -1,0 +1,372 @@
+//! One watch of a kind, shared by everything that reads it.
+//!
+//! The objects are read through a guard (one that does not parse never stops its neighbours), kept in a store, and
+//! every change is passed to the subscribers. A subscriber that is slow gets fewer events, never an old last state:
+//! what waits for it is one entry per object. (kube-runtime 5.0.0's `store_shared` loses events: a subscriber that
+//! pops an object which is deleted already is never woken again.)
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    fmt::Debug,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+};
+
+use futures::{Stream, StreamExt, stream::SelectAll, task::AtomicWaker};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    core::{DeserializeGuard, NamespaceScope, error_boundary::InvalidObject},
+    runtime::{
+        WatchStreamExt,
+        reflector::{self, ObjectRef, Store, store::Writer},
+        watcher::{self, Event, watcher},
+    },
+};
+use serde::de::DeserializeOwned;
+use tracing::{info, warn};
+
+use crate::readiness::Gate;
+
+/// A kind that can be watched: every typed kind, and the `PartialObjectMeta` of one.
+pub trait Watched: Resource<DynamicType = (), Scope: NamespaceScope> + Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
+
+impl<K: Resource<DynamicType = (), Scope: NamespaceScope> + Clone + Debug + DeserializeOwned + Send + Sync + 'static> Watched for K {}
+
+/// An object that could not be read, with the reason.
+#[derive(Clone, Debug)]
+pub struct Unreadable<K: Watched> {
+    /// The object.
+    pub object: ObjectRef<K>,
+    /// metadata.generation of the object.
+    pub generation: Option<i64>,
+    /// What is wrong with it.
+    pub error: String,
+}
+
+/// The objects of one kind. Cheap to clone; every clone sees the same objects.
+pub struct Shared<K: Watched> {
+    store: Store<K>,
+    writer: Arc<Mutex<Relay<K>>>,
+    gate: Option<Gate>,
+}
+
+impl<K: Watched> Clone for Shared<K> {
+    fn clone(&self) -> Self {
+        Self { store: self.store.clone(), writer: self.writer.clone(), gate: self.gate.clone() }
+    }
+}
+
+impl<K: Watched> Shared<K> {
+    /// An empty store. `gate` is opened once the first list is complete.
+    pub fn new(gate: Option<Gate>) -> Self {
+        let (store, writer) = reflector::store();
+        Self { store, writer: Arc::new(Mutex::new(Relay::new(writer))), gate }
+    }
+
+    /// The objects that exist.
+    pub fn store(&self) -> &Store<K> {
+        &self.store
+    }
+
+    /// Every object that exists, then every one that changes or goes, as it last was. Whether it still exists is told
+    /// by the store.
+    pub fn subscribe(&self) -> Subscription<K> {
+        self.relay().subscribe(&self.store)
+    }
+
+    /// Objects that cannot be read, when that is first seen and after each change of them.
+    pub fn unreadable(&self) -> futures::channel::mpsc::UnboundedReceiver<Unreadable<K>> {
+        let (sender, receiver) = futures::channel::mpsc::unbounded();
+        self.relay().unreadable.push(sender);
+        receiver
+    }
+
+    /// Forgets every object, as if all had been deleted: the API that served them is gone.
+    pub fn clear(&self) {
+        self.relay().clear(&self.store);
+    }
+
+    /// Completes once the first list is complete.
+    pub async fn synced(&self) {
+        // The writer lives as long as `self`.
+        let _ = self.store.wait_until_ready().await;
+    }
+
+    /// Follows the objects of these namespaces (of all, if none is named), for ever. `prune` takes out of each object
+    /// what nobody reads; managed fields are always taken out.
+    ///
+    /// Errors are one line in the log when they begin and one when they end; the watch itself tries again.
+    pub async fn follow(&self, client: &Client, namespaces: &[String], config: watcher::Config, prune: fn(&mut K)) {
+        let everywhere = Api::<DeserializeGuard<K>>::all(client.clone());
+        let apis = match namespaces {
+            [] => vec![everywhere],
+            some => some.iter().map(|namespace| everywhere.clone().constrain(namespace)).collect(),
+        };
+        let sources = apis.len();
+        let mut events = SelectAll::new();
+        for (source, api) in apis.into_iter().enumerate() {
+            events.push(watcher(api, config.clone()).default_backoff().map(move |event| (source, event)).boxed());
+        }
+        self.relay().begin(sources);
+        let mut failing = HashMap::new();
+        while let Some((source, event)) = events.next().await {
+            match event {
+                Ok(event) => {
+                    if failing.remove(&source).is_some() {
+                        info!(kind = %K::plural(&()), "the watch works again");
+                    }
+                    if self.relay().take(source, event, &self.store, prune)
+                        && let Some(gate) = &self.gate
+                    {
+                        gate.open();
+                    }
+                }
+                Err(error) => {
+                    let reason = explain::<K>(&error);
+                    if failing.get(&source) != Some(&reason) {
+                        warn!("{reason}");
+                        failing.insert(source, reason);
+                    }
+                }
+            }
+        }
+    }
+
+    fn relay(&self) -> std::sync::MutexGuard<'_, Relay<K>> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a failed watch means for the person who reads the log.
+fn explain<K: Watched>(error: &watcher::Error) -> String {
+    let resource = format!("{}.{}", K::plural(&()), K::group(&()));
+    let resource = resource.trim_end_matches('.');
+    let status = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => Some(status),
+        watcher::Error::WatchError(status) => Some(status),
+        _ => None,
+    };
+    match status {
+        Some(status) if status.is_not_found() => format!(
+            "the API server does not serve {resource} in version {}: install the CRDs; waiting for them",
+            K::version(&())
+        ),
+        Some(status) if status.is_forbidden() => format!(
+            "no permission to list and watch {resource}: the ClusterRole of this controller must allow it; waiting for it ({})",
+            status.message
+        ),
+        _ => format!("the watch of {resource} failed, trying again: {}", crate::client::describe(error)),
+    }
+}
+
+/// Passes on what watches see. Pure but for the queues it fills.
+struct Relay<K: Watched> {
+    writer: Writer<K>,
+    /// Per source: the objects that it listed so far, while it lists.
+    listing: Vec<Option<HashSet<ObjectRef<K>>>>,
+    /// Per source: the objects that it is known to have.
+    known: Vec<HashSet<ObjectRef<K>>>,
+    /// Sources whose first list is not complete.
+    waiting: usize,
+    subscribers: Vec<Arc<Queue<K>>>,
+    unreadable: Vec<futures::channel::mpsc::UnboundedSender<Unreadable<K>>>,
+    /// Objects that were seen before every source was complete; `None` afterwards.
+    early: Option<HashMap<ObjectRef<K>, K>>,
+}
+
+impl<K: Watched> Relay<K> {
+    fn new(writer: Writer<K>) -> Self {
+        Self {
+            writer,
+            listing: Vec::new(),
+            known: Vec::new(),
+            waiting: 0,
+            subscribers: Vec::new(),
+            unreadable: Vec::new(),
+            early: Some(HashMap::new()),
+        }
+    }
+
+    /// A watch begins (again) on this many sources. What they had before is kept until their lists are complete.
+    fn begin(&mut self, sources: usize) {
+        self.known.resize_with(sources, HashSet::new);
+        self.listing = (0..sources).map(|_| Some(HashSet::new())).collect();
+        self.waiting = sources;
+    }
+
+    /// Takes an event of a source; true if every source is complete now and some was not before.
+    fn take(&mut self, source: usize, event: Event<DeserializeGuard<K>>, store: &Store<K>, prune: fn(&mut K)) -> bool {
+        match event {
+            Event::Init => self.listing[source] = Some(HashSet::new()),
+            Event::InitApply(DeserializeGuard(object)) => self.saw(source, object, store, prune),
+            Event::Apply(DeserializeGuard(object)) => self.saw(source, object, store, prune),
+            Event::Delete(DeserializeGuard(object)) => {
+                let key = match &object {
+                    Ok(object) => ObjectRef::from_obj(object),
+                    Err(invalid) => key_of(invalid),
+                };
+                self.known[source].remove(&key);
+                self.gone(&key, object.ok(), store);
+            }
+            Event::InitDone => return self.listed(source, store),
+        }
+        false
+    }
+
+    fn saw(&mut self, source: usize, object: Result<K, InvalidObject>, store: &Store<K>, prune: fn(&mut K)) {
+        let key = match &object {
+            Ok(object) => ObjectRef::from_obj(object),
+            Err(invalid) => key_of(invalid),
+        };
+        if let Some(listing) = &mut self.listing[source] {
+            listing.insert(key.clone());
+        }
+        self.known[source].insert(key.clone());
+        match object {
+            Ok(mut object) => {
+                let known = store.get(&key);
+                // A list repeats what did not change.
+                if known.is_some_and(|known| known.uid() == object.uid() && known.resource_version() == object.resource_version()) {
+                    return;
+                }
+                object.managed_fields_mut().clear();
+                prune(&mut object);
+                self.write(object);
+            }
+            // The last readable state stays: what it made goes on working.
+            Err(invalid) => {
+                let report = Unreadable { object: key, generation: invalid.metadata.generation, error: invalid.error };
+                self.unreadable.retain(|sender| sender.unbounded_send(report.clone()).is_ok());
+            }
+        }
+    }
+
+    fn write(&mut self, object: K) {
+        if let Some(early) = &mut self.early {
+            early.insert(ObjectRef::from_obj(&object), object);
+            return;
+        }
+        let event = Event::Apply(object);
+        self.writer.apply_watcher_event(&event);
+        if let Event::Apply(object) = event {
+            self.tell(&Arc::new(object));
+        }
+    }
+
+    /// The list of a source is complete: what it had before and has no more was deleted while nobody looked.
+    fn listed(&mut self, source: usize, store: &Store<K>) -> bool {
+        let Some(listing) = self.listing[source].take() else { return false };
+        let vanished: Vec<_> = self.known[source].difference(&listing).cloned().collect();
+        self.known[source] = listing;
+        for key in vanished {
+            self.gone(&key, None, store);
+        }
+        self.waiting = self.listing.iter().filter(|listing| listing.is_some()).count();
+        if self.waiting == 0
+            && let Some(early) = self.early.take()
+        {
+            self.writer.apply_watcher_event(&Event::Init);
+            for object in early.into_values() {
+                self.writer.apply_watcher_event(&Event::InitApply(object.clone()));
+                self.tell(&Arc::new(object));
+            }
+            self.writer.apply_watcher_event(&Event::InitDone);
+        }
+        self.waiting == 0
+    }
+
+    fn gone(&mut self, key: &ObjectRef<K>, last: Option<K>, store: &Store<K>) {
+        if let Some(early) = &mut self.early {
+            early.remove(key);
+            return;
+        }
+        let Some(last) = last.map(Arc::new).or_else(|| store.get(key)) else { return };
+        self.writer.apply_watcher_event(&Event::Delete((*last).clone()));
+        self.tell(&last);
+    }
+
+    fn clear(&mut self, store: &Store<K>) {
+        for object in store.state() {
+            self.gone(&ObjectRef::from_obj(&*object), None, store);
+        }
+        self.known.iter_mut().for_each(HashSet::clear);
+    }
+
+    fn subscribe(&mut self, store: &Store<K>) -> Subscription<K> {
+        let queue = Arc::new(Queue::default());
+        for object in store.state() {
+            queue.push(ObjectRef::from_obj(&*object), object);
+        }
+        self.subscribers.push(queue.clone());
+        Subscription(queue)
+    }
+
+    fn tell(&mut self, object: &Arc<K>) {
+        // A queue that only we hold has no reader any more.
+        self.subscribers.retain(|queue| Arc::strong_count(queue) > 1);
+        for queue in &self.subscribers {
+            queue.push(ObjectRef::from_obj(&**object), object.clone());
+        }
+    }
+}
+
+fn key_of<K: Watched>(invalid: &InvalidObject) -> ObjectRef<K> {
+    let mut key = ObjectRef::new(invalid.metadata.name.as_deref().unwrap_or_default());
+    key.namespace = invalid.metadata.namespace.clone();
+    key
+}
+
+/// Changes that wait for one subscriber: one entry per object, the latest state, in the order of the first change.
+struct Queue<K: Watched> {
+    waiting: Mutex<Waiting<K>>,
+    waker: AtomicWaker,
+}
+
+type Waiting<K> = (VecDeque<ObjectRef<K>>, HashMap<ObjectRef<K>, Arc<K>>);
+
+impl<K: Watched> Default for Queue<K> {
+    fn default() -> Self {
+        Self { waiting: Mutex::new((VecDeque::new(), HashMap::new())), waker: AtomicWaker::new() }
+    }
+}
+
+impl<K: Watched> Queue<K> {
+    fn push(&self, key: ObjectRef<K>, object: Arc<K>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let (order, latest) = &mut *waiting;
+        if latest.insert(key.clone(), object).is_none() {
+            order.push_back(key);
+        }
+        drop(waiting);
+        self.waker.wake();
+    }
+
+    fn pop(&self) -> Option<Arc<K>> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let (order, latest) = &mut *waiting;
+        latest.remove(&order.pop_front()?)
+    }
+}
+
+/// The changes of a [`Shared`] kind, for one reader. It never ends.
+pub struct Subscription<K: Watched>(Arc<Queue<K>>);
+
+impl<K: Watched> Stream for Subscription<K> {
+    type Item = Arc<K>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        // Registered before looking, so that a push in between wakes us.
+        self.0.waker.register(cx.waker());
+        match self.0.pop() {
+            Some(object) => Poll::Ready(Some(object)),
+            None => Poll::Pending,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;
