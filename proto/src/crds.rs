@@ -1,6 +1,6 @@
 //! The CustomResourceDefinitions of every kind.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};
 use kube::{CustomResourceExt, core::crd::merge_crds};
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         converted("function-controller", vec![core::Function::crd(), core::v1beta1::Function::crd()]),
         converted("builder-controller", vec![core::Builder::crd(), core::v1beta1::Builder::crd()]),
         converted("serving-controller", vec![core::Serving::crd(), core::v1beta1::Serving::crd()]),
-        finished(networking::Gateway::crd()),
+        waiting(finished(networking::Gateway::crd())),
         finished(events::EventSource::crd()),
         finished(events::EventBus::crd()),
         finished(events::ClusterEventBus::crd()),
@@ -58,13 +58,34 @@ fn finished(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     serde_json::from_value(value).expect("a simplified schema is a schema")
 }
 
+/// A new Gateway shows that nothing has happened to it yet (networking §3).
+fn waiting(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    let conditions = json!({ "conditions": networking::GatewayStatus::default().conditions });
+    for version in &mut crd.spec.versions {
+        let schema = version.schema.as_mut().and_then(|validation| validation.open_api_v3_schema.as_mut());
+        if let Some(status) = schema.and_then(|schema| schema.properties.as_mut()?.get_mut("status")) {
+            status.default = Some(JSON(conditions.clone()));
+        }
+    }
+    crd
+}
+
 /// Takes out what the API server would only carry along: `nullable` (it prunes a null of a field that is not
-/// nullable, core-api §13.3) and the markers of list types on fields that are none.
+/// nullable, core-api §13.3) and the titles that the derive macro makes of type names. Lines of a description that the
+/// source wraps are joined: `kubectl explain` wraps by itself.
 fn simplify(schema: &mut Value) {
     match schema {
         Value::Object(map) => {
             if map.get("nullable") == Some(&Value::Bool(true)) {
                 map.remove("nullable");
+            }
+            if let Some(Value::String(text)) = map.get_mut("description") {
+                *text =
+                    text.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect::<Vec<_>>().join("\n\n");
+            }
+            // A property may be called `title`, too; then it is an object.
+            if map.get("title").is_some_and(Value::is_string) {
+                map.remove("title");
             }
             map.values_mut().for_each(simplify);
         }
@@ -83,3 +104,7 @@ pub fn to_yaml(crd: &CustomResourceDefinition) -> String {
 pub fn file_name(crd: &CustomResourceDefinition) -> String {
     format!("{}.yaml", crd.metadata.name.as_deref().expect("a CRD has a name"))
 }
+
+#[cfg(test)]
+#[path = "crds_tests.rs"]
+mod tests;

@@ -4,6 +4,7 @@
 //! The doc comments of the resource types are the texts of `kubectl explain`; `crdgen` prints the
 //! CustomResourceDefinitions. Fields marked **(addition)** do not exist in OpenFunction 1.2.
 #![warn(missing_docs)]
+#![expect(clippy::duplicated_attributes, reason = "every column of a resource is a `printcolumn` with a `type_`")]
 
 pub mod core;
 pub mod crds;
@@ -15,3 +16,8 @@ mod schema;
 pub mod status_api;
 
 pub use duration::GoDuration;
+
+/// A point in time as the status API carries it.
+pub fn timestamp(time: jiff::Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
+}

@@ -23,7 +23,7 @@ pub struct LocalObjectReference {
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("(has(self.builder) && self.builder != '') || (has(self.dockerfile) && self.dockerfile != '')")
+    validation = Rule::new("has(self.builder) || has(self.dockerfile)")
         .field_path(".builder").reason(Reason::FieldValueRequired)
         .message("must be specified when dockerfile is not: name a builder image, or the path of a Dockerfile in the source"),
 )]
@@ -134,9 +134,9 @@ pub struct ShipwrightEngine {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
     /// Parameters of the strategy: a list of `name` with `value`, `values`, `configMapValue` or `secretValue`,
-    /// or (as older manifests write it) a map of names to values.
+    /// or (as older manifests write it) a map of names to values. The map is ours. (addition)
     #[schemars(schema_with = "crate::schema::any")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub params: Option<Value>,
     /// How long the build run may take.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -12,8 +12,14 @@ use crate::GoDuration;
 /// A Builder is one build of one image. The function controller makes it; a user may only cancel it by `spec.state`.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[kube(
-    group = "core.openfunction.io", version = "v1beta2", kind = "Builder", shortname = "fb", namespaced,
-    status = "BuilderStatus", derive = "PartialEq", derive = "Default",
+    group = "core.openfunction.io",
+    version = "v1beta2",
+    kind = "Builder",
+    shortname = "fb",
+    namespaced,
+    status = "BuilderStatus",
+    derive = "PartialEq",
+    derive = "Default",
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason"),

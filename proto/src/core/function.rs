@@ -10,8 +10,14 @@ use crate::{GoDuration, gateway_api::HttpPathMatch};
 /// A Function is source code or an image that is built, run, scaled and routed.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[kube(
-    group = "core.openfunction.io", version = "v1beta2", kind = "Function", shortname = "fn", namespaced,
-    status = "FunctionStatus", derive = "PartialEq", derive = "Default",
+    group = "core.openfunction.io",
+    version = "v1beta2",
+    kind = "Function",
+    shortname = "fn",
+    namespaced,
+    status = "FunctionStatus",
+    derive = "PartialEq",
+    derive = "Default",
     printcolumn(name = "BuildState", type_ = "string", json_path = ".status.build.state"),
     printcolumn(name = "ServingState", type_ = "string", json_path = ".status.serving.state"),
     printcolumn(name = "Builder", type_ = "string", json_path = ".status.build.resourceRef"),
@@ -77,7 +83,7 @@ pub(super) fn oci_container() -> String {
         .reason(Reason::FieldValueRequired).message("baseURL and projectID must be specified when repoType is gitlab"),
 )]
 pub struct RevisionPolicy {
-    /// What is watched: the `source` in git, the `source-image` (bundle), or the `image` that runs.
+    /// What is watched (the annotation assumes `source` when it is absent): the `source` in git, the `source-image` (bundle), or the `image` that runs.
     #[schemars(extend("enum" = ["source", "source-image", "image"]))]
     #[serde(rename = "type")]
     pub type_: String,
@@ -85,6 +91,7 @@ pub struct RevisionPolicy {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub polling_interval: Option<GoDuration>,
     /// Kind of git server: `github`, `gitlab` or `gitee` use its API; `git`, which is meant when absent, works with any.
+    /// (The annotation assumes `github`, which works with any git server, too.)
     #[schemars(extend("enum" = ["github", "gitlab", "gitee", "git"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repo_type: Option<String>,

@@ -12,13 +12,13 @@ mod status;
 pub mod v1beta1;
 
 pub use build::{
-    BuildImpl, BundleContainer, InlineSource, KeyReference, LocalObjectReference, ShipwrightEngine, SourceRepo, Strategy,
-    StrategyParam, StrategyParamValue,
+    BuildImpl, BundleContainer, InlineSource, KeyReference, LocalObjectReference, ShipwrightEngine, SourceRepo,
+    Strategy, StrategyParam, StrategyParamValue,
 };
-pub use builder::{Builder, BuilderOutput, BuilderSpec, BuilderStatus, BuildFailure};
+pub use builder::{BuildFailure, Builder, BuilderOutput, BuilderSpec, BuilderStatus};
 pub use dapr::{ComponentMetadata, ComponentSpec, DaprInput, DaprOutput, DaprTrigger, SecretKeyRef, State};
 pub use function::{
-    Function, FunctionAddress, FunctionCondition, FunctionSpec, FunctionStatus, FunctionRouteStatus, RevisionDetected,
+    Function, FunctionAddress, FunctionCondition, FunctionRouteStatus, FunctionSpec, FunctionStatus, RevisionDetected,
     RevisionPolicy, RevisionStatus, RouteTag, TrafficTarget,
 };
 pub use scale::{

@@ -10,7 +10,8 @@ use serde_json::Value;
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("(has(self.minReplicas) ? self.minReplicas : 0) <= (has(self.maxReplicas) ? self.maxReplicas : 10)")
+    // The bounds that KEDA's own fields set win (goals Q8).
+    validation = Rule::new("self.?keda.?scaledObject.?minReplicaCount.orValue(self.?minReplicas.orValue(0)) <= self.?keda.?scaledObject.?maxReplicaCount.orValue(self.?maxReplicas.orValue(10))")
         .field_path(".minReplicas").reason(Reason::FieldValueInvalid)
         .message("cannot be greater than maxReplicas (which is 10 when absent)"),
 )]
@@ -176,10 +177,9 @@ pub struct HpaScalingPolicy {
     #[serde(rename = "type")]
     pub type_: String,
     /// How much may change.
-    #[schemars(range(min = 1))]
     pub value: i32,
-    /// The time in seconds, 1 to 1800.
-    #[schemars(range(min = 1, max = 1800))]
+    /// The time in seconds; Kubernetes takes 1 to 1800.
+    #[schemars(range(min = 0))]
     pub period_seconds: i32,
 }
 

@@ -14,7 +14,7 @@ use crate::{GoDuration, gateway_api::HttpRouteRule};
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServingImpl {
-    /// What calls the function. Without a Dapr trigger it is an HTTP function.
+    /// What calls the function. Without a Dapr trigger it is an HTTP function, unless `runtime` says `async`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub triggers: Option<Triggers>,
     /// How many replicas run, and what decides it.
@@ -48,7 +48,7 @@ pub struct ServingImpl {
     pub annotations: BTreeMap<String, String>,
     /// A PodSpec for the pods. The container named `function` runs the image; it is added when missing.
     #[schemars(schema_with = "crate::schema::pod_spec")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<Value>,
     /// How long a revision may take until it is ready.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,15 +77,16 @@ pub struct ServingImpl {
     pub traffic: Vec<TrafficRequest>,
     /// The spec of a Dapr Resiliency without its targets' names: policies and targets for the function's components. (addition)
     #[schemars(schema_with = "crate::schema::object")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resiliency: Option<Value>,
-    /// Deprecated, from v1beta1: `async` or `knative`. What calls the function is said by `triggers`. (addition)
+    /// Deprecated, from v1beta1: `async` or `knative`. What calls the function is said by `triggers`; `async` without a
+    /// Dapr trigger only keeps the HTTP trigger from being added. (addition)
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime: Option<String>,
-    /// Deprecated, from v1beta1: write `triggers.dapr`. (addition)
-    #[schemars(length(max = 64))]
+    /// Deprecated, from v1beta1: write `triggers.dapr`. Each has `name`, `component`, `topic`, `params` and `operation`. (addition)
+    #[schemars(schema_with = "crate::schema::objects")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub inputs: Vec<DaprIo>,
+    pub inputs: Vec<Value>,
 }
 
 /// What calls the function.
@@ -132,7 +133,7 @@ pub struct HttpTrigger {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<i32>,
     /// What runs and scales the function: `knative`, `keda`, `native` (a plain Deployment) or `auto` (Knative where the
-    /// cluster has it, else native); absent is the installation's default. `native` and `auto` are additions.
+    /// cluster has it, else native); absent is the installation's default. `native` and `auto` are ours. (addition)
     #[schemars(extend("enum" = ["knative", "keda", "native", "auto"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine: Option<String>,
@@ -151,7 +152,10 @@ pub struct Route {
     /// Hostnames of the function; absent takes one from the gateway's `hostTemplate`.
     #[schemars(
         length(max = 16),
-        inner(length(min = 1, max = 253), regex(pattern = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"))
+        inner(
+            length(min = 1, max = 253),
+            regex(pattern = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+        )
     )]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hostnames: Vec<String>,

@@ -11,8 +11,13 @@ use super::{Backend, LocalObjectReference, ServingImpl};
 /// A Serving is one revision of a running function. The function controller makes it.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[kube(
-    group = "core.openfunction.io", version = "v1beta2", kind = "Serving", namespaced,
-    status = "ServingStatus", derive = "PartialEq", derive = "Default",
+    group = "core.openfunction.io",
+    version = "v1beta2",
+    kind = "Serving",
+    namespaced,
+    status = "ServingStatus",
+    derive = "PartialEq",
+    derive = "Default",
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")

@@ -4,18 +4,36 @@ use std::collections::BTreeMap;
 
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::{EventsStatus, SecretKeySelector, Tls};
-use crate::core::{AdvancedConfig, ScaledObjectAuthRef};
+use super::{EventsCondition, SecretKeySelector, Tls};
+use crate::core::ScaledObjectAuthRef;
 
-/// Status of a bus. (addition)
-pub type EventBusStatus = EventsStatus;
+/// What became of an event bus. (addition)
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventBusStatus {
+    /// One condition of each type; the last one is the summary that `kubectl get` shows.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<EventsCondition>,
+    /// Generation of the object that this status speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+}
 
 /// An EventBus carries the events of the EventSources and Triggers of its namespace that name it.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[kube(
-    group = "events.openfunction.io", version = "v1alpha1", kind = "EventBus", plural = "eventbuses", shortname = "eb",
-    namespaced, status = "EventBusStatus", derive = "PartialEq", derive = "Default",
+    group = "events.openfunction.io",
+    version = "v1alpha1",
+    kind = "EventBus",
+    plural = "eventbuses",
+    shortname = "eb",
+    namespaced,
+    status = "EventBusStatus",
+    derive = "PartialEq",
+    derive = "Default",
     printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[-1].type"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -45,8 +63,14 @@ pub struct EventBusSpec {
 /// A ClusterEventBus is used by every EventSource and Trigger that names it and has no EventBus of that name in its namespace.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[kube(
-    group = "events.openfunction.io", version = "v1alpha1", kind = "ClusterEventBus", plural = "clustereventbuses",
-    shortname = "ceb", status = "EventBusStatus", derive = "PartialEq", derive = "Default",
+    group = "events.openfunction.io",
+    version = "v1alpha1",
+    kind = "ClusterEventBus",
+    plural = "clustereventbuses",
+    shortname = "ceb",
+    status = "EventBusStatus",
+    derive = "PartialEq",
+    derive = "Default",
     printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[-1].type"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -142,8 +166,9 @@ pub struct NatsStreamingScaleOption {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_replica_count: Option<i32>,
     /// Settings of the HorizontalPodAutoscaler that KEDA makes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub advanced: Option<AdvancedConfig>,
+    #[schemars(schema_with = "crate::schema::object")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advanced: Option<Value>,
     /// Further settings of the scaler.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,

@@ -7,13 +7,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{EventsStatus, SecretKeySelector, SinkSpec, Tls};
-use crate::core::{AdvancedConfig, ScaledObjectAuthRef};
+use crate::core::ScaledObjectAuthRef;
 
 /// An EventSource reads events from servers and sends them to an event bus, to a sink, or to both.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[kube(
-    group = "events.openfunction.io", version = "v1alpha1", kind = "EventSource", shortname = "es", namespaced,
-    status = "EventsStatus", derive = "PartialEq", derive = "Default",
+    group = "events.openfunction.io",
+    version = "v1alpha1",
+    kind = "EventSource",
+    shortname = "es",
+    namespaced,
+    status = "EventsStatus",
+    derive = "PartialEq",
+    derive = "Default",
     printcolumn(name = "EventBus", type_ = "string", json_path = ".spec.eventBus"),
     printcolumn(name = "Sink", type_ = "string", json_path = ".spec.sink.uri"),
     printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[-1].type")
@@ -49,7 +55,7 @@ pub struct EventSourceSpec {
     pub sink: Option<SinkSpec>,
     /// Accepted and ignored: the handlers are not built.
     #[schemars(schema_with = "crate::schema::object")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<Value>,
     /// Verbosity of the handlers, a number; absent means `1`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,8 +69,8 @@ pub struct Kafka {
     /// Addresses of the brokers, separated by commas.
     #[schemars(length(min = 1, max = 4096))]
     pub brokers: String,
-    /// Name of the topic.
-    #[schemars(length(max = 249))]
+    /// Name of the topic, or several separated by commas.
+    #[schemars(length(max = 4096))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
     /// Whether the brokers ask for SASL authentication.
@@ -107,24 +113,21 @@ pub struct KafkaScaleOption {
     #[schemars(length(max = 32))]
     pub lag_threshold: String,
     /// Seconds between two looks at the lag.
-    #[schemars(range(min = 0))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub polling_interval: Option<i32>,
     /// Seconds without activity before scaling to zero.
-    #[schemars(range(min = 0))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cooldown_period: Option<i32>,
     /// Lower bound of replicas.
-    #[schemars(range(min = 0))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_replica_count: Option<i32>,
     /// Upper bound of replicas.
-    #[schemars(range(min = 0))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_replica_count: Option<i32>,
     /// Settings of the HorizontalPodAutoscaler that KEDA makes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub advanced: Option<AdvancedConfig>,
+    #[schemars(schema_with = "crate::schema::object")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advanced: Option<Value>,
     /// Further settings of the scaler.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,

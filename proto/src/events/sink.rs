@@ -20,7 +20,7 @@ pub struct SinkSpec {
     pub reference: Option<SinkReference>,
 }
 
-/// An object that has an address: a Function, a Service, a Knative Service, or anything Addressable.
+/// An object that has an address: a Function or a Knative Service; a Service or anything Addressable is ours. (addition)
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SinkReference {

@@ -10,8 +10,13 @@ use super::{EventsStatus, SinkSpec};
 /// A Trigger reads events from a bus and sends them to its subscribers when their conditions hold.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[kube(
-    group = "events.openfunction.io", version = "v1alpha1", kind = "Trigger", namespaced,
-    status = "EventsStatus", derive = "PartialEq", derive = "Default",
+    group = "events.openfunction.io",
+    version = "v1alpha1",
+    kind = "Trigger",
+    namespaced,
+    status = "EventsStatus",
+    derive = "PartialEq",
+    derive = "Default",
     printcolumn(name = "EventBus", type_ = "string", json_path = ".spec.eventBus"),
     printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[-1].type")
 )]
@@ -31,7 +36,6 @@ pub struct TriggerSpec {
     pub inputs: BTreeMap<String, Input>,
     /// What is called, and when.
     #[schemars(length(max = 64))]
-    #[x_kube(validation = Rule::new("self.size() > 0").reason(Reason::FieldValueRequired).message("no subscriber found"))]
     pub subscribers: Vec<Subscriber>,
     /// Verbosity of the handler, a number; absent means `1`.
     #[serde(skip_serializing_if = "Option::is_none")]

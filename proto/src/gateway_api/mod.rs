@@ -66,17 +66,13 @@ pub struct HttpRouteMatch {
 /// A condition on the path of a request.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("self.type == 'RegularExpression' || self.value.startsWith('/')").field_path(".value")
-        .reason(Reason::FieldValueInvalid).message("must be an absolute path and start with '/'"),
-)]
 pub struct HttpPathMatch {
     /// How `value` is compared: `Exact`, `PathPrefix` (whole path elements) or `RegularExpression`
     /// (as far as the gateway implementation supports it).
     #[schemars(extend("enum" = ["Exact", "PathPrefix", "RegularExpression"]))]
     #[serde(rename = "type", default = "path_prefix")]
     pub type_: String,
-    /// The path to compare with.
+    /// The path to compare with; a missing `/` at its beginning is added.
     #[schemars(length(max = 1024))]
     #[serde(default = "slash")]
     pub value: String,
@@ -150,7 +146,7 @@ pub struct HttpQueryParamMatch {
         .field_path(".extensionRef").reason(Reason::FieldValueRequired).message("must be specified for type ExtensionRef"),
 )]
 pub struct HttpRouteFilter {
-    /// Kind of the filter. `ResponseHeaderModifier` and `URLRewrite` are additions.
+    /// Kind of the filter. `ResponseHeaderModifier` and `URLRewrite` are ours. (addition)
     #[schemars(extend("enum" = ["RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror", "RequestRedirect", "URLRewrite", "ExtensionRef"]))]
     #[serde(rename = "type")]
     pub type_: String,
@@ -233,7 +229,7 @@ pub struct HttpRequestRedirectFilter {
     #[schemars(range(min = 1, max = 65535))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<i32>,
-    /// HTTP status code of the answer.
+    /// HTTP status code of the answer. Besides 301 and 302, the codes 303, 307 and 308 are ours. (addition)
     #[schemars(extend("enum" = [301, 302, 303, 307, 308]))]
     #[serde(default = "found")]
     pub status_code: i32,
@@ -243,7 +239,7 @@ fn found() -> i32 {
     302
 }
 
-/// Host and path of the forwarded request; parts that are absent stay as they are.
+/// Host and path of the forwarded request; parts that are absent stay as they are. (addition)
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpUrlRewriteFilter {
@@ -256,7 +252,7 @@ pub struct HttpUrlRewriteFilter {
     pub path: Option<HttpPathModifier>,
 }
 
-/// How a path is replaced; the field named like the type holds the new text.
+/// How a path is replaced; the field named like the type holds the new text. (addition)
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpPathModifier {
@@ -274,7 +270,7 @@ pub struct HttpPathModifier {
     pub replace_prefix_match: Option<String>,
 }
 
-/// Time limits of a request, as Gateway API durations (`500ms`, `10s`, `1h30m`).
+/// Time limits of a request, as Gateway API durations (`500ms`, `10s`, `1h30m`). (addition)
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpRouteTimeouts {

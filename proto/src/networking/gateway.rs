@@ -12,8 +12,14 @@ use crate::core::GatewayRef;
 /// hostnames and paths of functions are made. (Not to be confused with the Gateway of `gateway.networking.k8s.io`.)
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[kube(
-    group = "networking.openfunction.io", version = "v1alpha1", kind = "Gateway", shortname = "ofgw", namespaced,
-    status = "GatewayStatus", derive = "PartialEq", derive = "Default",
+    group = "networking.openfunction.io",
+    version = "v1alpha1",
+    kind = "Gateway",
+    shortname = "ofgw",
+    namespaced,
+    status = "GatewayStatus",
+    derive = "PartialEq",
+    derive = "Default",
     printcolumn(name = "Address", type_ = "string", json_path = ".status.addresses[*].value"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
@@ -111,17 +117,28 @@ pub struct GatewaySettings {
 #[serde(rename_all = "camelCase")]
 pub struct Listener {
     /// Name of the listener, unique on the Gateway.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     pub name: String,
     /// Hostname of the listener; it is always made from `domain` or `clusterDomain`.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
     /// Port of the listener.
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
     /// Protocol of the listener, for example `HTTP` or `HTTPS`.
-    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?$|[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\/[A-Za-z0-9]+$"))]
+    #[schemars(
+        length(min = 1, max = 255),
+        regex(
+            pattern = r"^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?$|[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\/[A-Za-z0-9]+$"
+        )
+    )]
     pub protocol: String,
     /// TLS settings, for protocol `HTTPS` or `TLS`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -156,7 +173,7 @@ pub struct ListenerTls {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub certificate_refs: Vec<SecretObjectReference>,
     /// Options that the gateway implementation defines.
-    #[schemars(extend("maxProperties" = 16))]
+    #[schemars(extend("maxProperties" = 16, "additionalProperties" = {"type": "string", "maxLength": 4096}))]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub options: BTreeMap<String, String>,
 }

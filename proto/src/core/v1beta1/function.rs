@@ -9,15 +9,21 @@ use serde::{Deserialize, Serialize};
 use super::{ServingImpl, ShipwrightEngine};
 use crate::{
     GoDuration,
-    core::{BundleContainer, FunctionAddress, LocalObjectReference, Route, SourceResult, function::oci_container},
-    gateway_api::HttpPathMatch,
+    core::{BundleContainer, FunctionAddress, GatewayRef, LocalObjectReference, SourceResult, function::oci_container},
+    gateway_api::{HttpPathMatch, HttpRouteRule},
 };
 
 /// A Function is source code or an image that is built, run, scaled and routed.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[kube(
-    group = "core.openfunction.io", version = "v1beta1", kind = "Function", shortname = "fn", namespaced,
-    status = "FunctionStatus", derive = "PartialEq", derive = "Default",
+    group = "core.openfunction.io",
+    version = "v1beta1",
+    kind = "Function",
+    shortname = "fn",
+    namespaced,
+    status = "FunctionStatus",
+    derive = "PartialEq",
+    derive = "Default",
     printcolumn(name = "BuildState", type_ = "string", json_path = ".status.build.state"),
     printcolumn(name = "ServingState", type_ = "string", json_path = ".status.serving.state"),
     printcolumn(name = "Builder", type_ = "string", json_path = ".status.build.resourceRef"),
@@ -66,11 +72,35 @@ pub struct FunctionSpec {
     pub serving: Option<ServingImpl>,
 }
 
+/// Under which hostnames and paths a function answers.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Route {
+    /// The OpenFunction Gateway (`networking.openfunction.io`) of the function; absent is `openfunction/openfunction`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway_ref: Option<GatewayRef>,
+    /// Hostnames of the function; absent takes one from the gateway's `hostTemplate`.
+    #[schemars(
+        length(max = 16),
+        inner(
+            length(min = 1, max = 253),
+            regex(pattern = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+        )
+    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hostnames: Vec<String>,
+    /// Rules of the function's HTTPRoute. Absent, every path leads to the function or, if `hostnames` is given, the
+    /// path of the gateway's `pathTemplate`.
+    #[schemars(length(max = 16))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<HttpRouteRule>,
+}
+
 /// How the image is built from source.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("(has(self.builder) && self.builder != '') || (has(self.dockerfile) && self.dockerfile != '')")
+    validation = Rule::new("has(self.builder) || has(self.dockerfile)")
         .field_path(".builder").reason(Reason::FieldValueRequired)
         .message("must be specified when dockerfile is not: name a builder image, or the path of a Dockerfile in the source"),
 )]

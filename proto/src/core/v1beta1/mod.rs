@@ -5,7 +5,10 @@ mod function;
 mod serving;
 
 pub use builder::{Builder, BuilderSpec, BuilderStatus};
-pub use function::{BuildImpl, Function, FunctionCondition, FunctionRouteStatus, FunctionSpec, FunctionStatus, RevisionStatus, SourceRepo};
+pub use function::{
+    BuildImpl, Function, FunctionCondition, FunctionRouteStatus, FunctionSpec, FunctionStatus, RevisionStatus, Route,
+    SourceRepo,
+};
 pub use serving::{
     KedaScaleOptions, KedaScaledJob, KedaScaledObject, ScaleOptions, Serving, ServingImpl, ServingSpec, ServingStatus,
     ShipwrightEngine, TargetedTrigger,

@@ -8,14 +8,21 @@ use serde_json::Value;
 
 use crate::{
     GoDuration,
-    core::{AdvancedConfig, ComponentSpec, DaprIo, LocalObjectReference, ScaledObjectAuthRef, ScalingStrategy, Strategy},
+    core::{
+        AdvancedConfig, ComponentSpec, DaprIo, LocalObjectReference, ScaledObjectAuthRef, ScalingStrategy, Strategy,
+    },
 };
 
 /// A Serving is one revision of a running function. The function controller makes it.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[kube(
-    group = "core.openfunction.io", version = "v1beta1", kind = "Serving", namespaced,
-    status = "ServingStatus", derive = "PartialEq", derive = "Default",
+    group = "core.openfunction.io",
+    version = "v1beta1",
+    kind = "Serving",
+    namespaced,
+    status = "ServingStatus",
+    derive = "PartialEq",
+    derive = "Default",
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
@@ -81,7 +88,7 @@ pub struct ServingImpl {
     pub annotations: BTreeMap<String, String>,
     /// A PodSpec for the pods. The container named `function` runs the image; it is added when missing.
     #[schemars(schema_with = "crate::schema::pod_spec")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<Value>,
     /// How long a revision may take until it is ready.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,7 +111,8 @@ pub struct ShipwrightEngine {
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("(has(self.minReplicas) ? self.minReplicas : 0) <= (has(self.maxReplicas) ? self.maxReplicas : 10)")
+    // The bounds that KEDA's own fields set win (core-api §12.2).
+    validation = Rule::new("self.?keda.?scaledObject.?minReplicaCount.orValue(self.?minReplicas.orValue(0)) <= self.?keda.?scaledJob.?maxReplicaCount.orValue(self.?keda.?scaledObject.?maxReplicaCount.orValue(self.?maxReplicas.orValue(10)))")
         .field_path(".minReplicas").reason(Reason::FieldValueInvalid)
         .message("cannot be greater than maxReplicas (which is 10 when absent)"),
 )]
@@ -128,6 +136,10 @@ pub struct ScaleOptions {
 /// Options for KEDA.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!(has(self.scaledJob) && has(self.scaledObject))").reason(Reason::FieldValueRequired)
+        .message("exactly one of scaledJob and scaledObject should be enabled"),
+)]
 pub struct KedaScaleOptions {
     /// Scaling of a Deployment or StatefulSet.
     #[serde(skip_serializing_if = "Option::is_none")]
