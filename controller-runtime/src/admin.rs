@@ -59,9 +59,16 @@ async fn filter(State(admin): State<Admin>) -> String {
     admin.telemetry.map(|telemetry| telemetry.filter() + "\n").unwrap_or_default()
 }
 
-async fn set_filter(State(admin): State<Admin>, ConnectInfo(peer): ConnectInfo<SocketAddr>, body: String) -> (StatusCode, String) {
+async fn set_filter(
+    State(admin): State<Admin>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    body: String,
+) -> (StatusCode, String) {
     if !peer.ip().to_canonical().is_loopback() {
-        return (StatusCode::FORBIDDEN, "the log filter can only be changed from the machine itself: use kubectl port-forward\n".to_owned());
+        return (
+            StatusCode::FORBIDDEN,
+            "the log filter can only be changed from the machine itself: use kubectl port-forward\n".to_owned(),
+        );
     }
     match admin.telemetry.map(|telemetry| telemetry.set_filter(body.trim())) {
         Some(Ok(())) => (StatusCode::OK, String::new()),
@@ -92,9 +99,12 @@ mod tests {
         let gate = readiness.gate("watch of functions");
         let router = router(Metrics::new("test").unwrap(), readiness, None);
         assert_eq!(get(router.clone(), "/live").await, (StatusCode::OK, "live".to_owned()));
-        assert_eq!(get(router.clone(), "/ready").await, (StatusCode::SERVICE_UNAVAILABLE, "waiting for watch of functions\n".to_owned()));
+        assert_eq!(
+            get(router.clone(), "/ready").await,
+            (StatusCode::SERVICE_UNAVAILABLE, "waiting for watch of functions\n".to_owned())
+        );
         gate.open();
         assert_eq!(get(router.clone(), "/ready").await.0, StatusCode::OK);
-        assert!(get(router, "/metrics").await.1.contains("openfunction_test_queue_depth"));
+        assert!(get(router, "/metrics").await.1.contains("openfunction_test_leader"));
     }
 }

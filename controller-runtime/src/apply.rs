@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry, OwnerReference};
@@ -18,8 +19,16 @@ use crate::{
     names,
 };
 
-/// Annotation with the hash of what was applied, so that a field that is no longer wanted is noticed, too.
-pub const APPLIED_HASH: &str = "openfunction.io/applied-hash";
+/// Prefix of the annotation with the hash of what was applied, so that a field that is no longer wanted is noticed,
+/// too. Behind it stands the field manager, since several may apply to one object (design §3).
+pub const APPLIED_PREFIX: &str = "applied.openfunction.io/";
+
+/// Pause after an object did not keep what we applied; it doubles with each further time.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// Longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// Objects of which it is remembered how we last applied them.
+const REMEMBERED: usize = 10_000;
 
 /// Why an object could not be applied.
 #[derive(Debug, thiserror::Error)]
@@ -66,111 +75,175 @@ pub enum Applied {
     Unchanged,
     /// The object was written; this is how the API server holds it.
     Written(Box<DynamicObject>),
-    /// The object does not keep what we apply: the API server's answer to our own apply differed already. It is not
-    /// applied again before something else is wanted. To be shown as condition `DriftNotConverging`.
-    NotConverging(Difference),
+    /// The object does not keep what we apply: the API server's answer differs, or somebody else changes it back. To
+    /// be shown as condition `DriftNotConverging`. It is applied again when something else is wanted, and after a pause
+    /// that grows each time.
+    NotConverging {
+        /// What it does not keep. For a Secret without the values.
+        difference: Difference,
+        /// When it is worth another try; `None` if only another wish can help.
+        retry_after: Option<Duration>,
+    },
 }
 
 /// Applies objects under one field manager.
 pub struct Applier {
     client: Client,
-    manager: &'static str,
-    /// Objects that do not keep what we apply: what we wanted (its hash), and what came of it.
-    stubborn: Mutex<HashMap<Key, (String, Difference)>>,
+    manager: String,
+    /// How each object was last applied.
+    last: Mutex<HashMap<Key, Last>>,
 }
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct Key {
+    group: String,
     kind: String,
     namespace: Option<String>,
     name: String,
 }
 
+/// Our last apply of an object.
+#[derive(Clone, Debug)]
+struct Last {
+    /// Hash of what was wanted.
+    hash: String,
+    /// What was not as wanted before it.
+    difference: Difference,
+    /// The API server's answer did not hold it either.
+    refused: bool,
+    at: Instant,
+    /// How often the same difference was met in a row.
+    times: u32,
+}
+
 impl Applier {
-    /// An applier whose field manager is named like its binary.
-    pub fn new(client: Client, manager: &'static str) -> Self {
-        Self { client, manager, stubborn: Mutex::default() }
+    /// An applier whose field manager is named like its binary, or like the owner that it applies for.
+    pub fn new(client: Client, manager: impl Into<String>) -> Self {
+        Self { client, manager: manager.into(), last: Mutex::default() }
     }
 
     /// Makes `live` (the object in the cache, if there is one) hold all of `wanted`.
     ///
     /// `wanted` must carry apiVersion, kind and name. An existing object is only written when its controller is the
-    /// one that `wanted` names (or when neither has a controller).
+    /// one that `wanted` names (or when neither has a controller). No request is made when nothing differs.
     ///
     /// # Errors
-    /// [`ApplyError::NotOwned`] if the live object belongs to somebody else; [`ApplyError::Api`] if the API server refuses.
+    /// [`ApplyError::NotOwned`] if the object belongs to somebody else; [`ApplyError::Api`] if the API server refuses.
     pub async fn apply(&self, wanted: DynamicObject, live: Option<&Value>) -> Result<Applied, ApplyError> {
         let (resource, key) = identity(&wanted)?;
-        let (wanted, hash) = stamped(wanted);
-        let wanted_json = serde_json::to_value(&wanted).expect("a Kubernetes object is JSON");
-        if let Some(live) = live {
-            refuse_foreign(&key, wanted.owner_references(), live)?;
-            match contained::difference(&wanted_json, live) {
-                None => {
-                    self.forget(&key);
-                    return Ok(Applied::Unchanged);
-                }
-                Some(difference) if self.is_stubborn(&key, &hash, &difference) => {
-                    return Ok(Applied::NotConverging(difference));
-                }
-                Some(difference) => tracing::debug!(kind = key.kind, name = key.name, %difference, "applying"),
-            }
-        }
+        let (wanted, hash) = self.stamped(wanted);
+        let mut wanted_json = to_json(&wanted);
         let api: Api<DynamicObject> = match &key.namespace {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
             None => Api::all_with(self.client.clone(), &resource),
         };
-        let params = PatchParams::apply(self.manager).force();
-        let written = api
-            .patch(&key.name, &params, &Patch::Apply(&wanted_json))
-            .await
-            .map_err(|source| ApplyError::Api { kind: key.kind.clone(), name: key.name.clone(), source: Box::new(source) })?;
-        let answer = serde_json::to_value(&written).expect("a Kubernetes object is JSON");
-        Ok(match contained::difference(&wanted_json, &answer) {
-            None => {
+        let failed =
+            |source| ApplyError::Api { kind: key.kind.clone(), name: key.name.clone(), source: Box::new(source) };
+        // What is not in the cache may exist all the same: the cache may be late, or hold only what has our label.
+        let found = match live {
+            Some(_) => None,
+            None => api.get_opt(&key.name).await.map_err(failed)?.as_ref().map(to_json),
+        };
+        let mut params = PatchParams::apply(&self.manager);
+        let mut before = None;
+        if let Some(live) = live.or(found.as_ref()) {
+            refuse_foreign(&key, wanted.owner_references(), live)?;
+            let Some(difference) = contained::difference(&wanted_json, live) else {
                 self.forget(&key);
-                Applied::Written(Box::new(written))
+                return Ok(Applied::Unchanged);
+            };
+            let difference = without_secrets(&key, difference);
+            if let Some(retry_after) = self.hold_back(&key, &hash, &difference) {
+                return Ok(Applied::NotConverging { difference, retry_after });
             }
-            Some(difference) => {
-                self.remember(key, hash, difference.clone());
-                Applied::NotConverging(difference)
-            }
+            tracing::debug!(kind = key.kind, name = key.name, %difference, "applying");
+            // Another object of the same name is a conflict, and is left alone.
+            wanted_json["metadata"]["uid"] = live.pointer("/metadata/uid").cloned().unwrap_or_default();
+            params = params.force();
+            before = Some(difference);
+        }
+        let written = api.patch(&key.name, &params, &Patch::Apply(&wanted_json)).await.map_err(failed)?;
+        let refused = contained::difference(&wanted_json, &to_json(&written)).map(|d| without_secrets(&key, d));
+        if let Some(difference) = refused.clone().or(before) {
+            self.remember(key, hash, difference, refused.is_some());
+        }
+        Ok(match refused {
+            None => Applied::Written(Box::new(written)),
+            Some(difference) => Applied::NotConverging { difference, retry_after: None },
         })
     }
 
-    fn is_stubborn(&self, key: &Key, hash: &str, difference: &Difference) -> bool {
-        let stubborn = self.stubborn.lock().unwrap_or_else(PoisonError::into_inner);
-        stubborn.get(key).is_some_and(|(wanted, seen)| wanted == hash && seen == difference)
+    /// Whether applying the same again is of no use now; then, when it may be.
+    fn hold_back(&self, key: &Key, hash: &str, difference: &Difference) -> Option<Option<Duration>> {
+        let last = self.lock();
+        let last = last.get(key).filter(|last| last.hash == hash && last.difference == *difference)?;
+        if last.refused {
+            return Some(None);
+        }
+        let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(last.times - 1)).min(LONGEST_PAUSE);
+        let left = pause.saturating_sub(last.at.elapsed());
+        (!left.is_zero()).then_some(Some(left))
     }
 
-    fn remember(&self, key: Key, hash: String, difference: Difference) {
-        self.stubborn.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (hash, difference));
+    fn remember(&self, key: Key, hash: String, difference: Difference, refused: bool) {
+        let mut all = self.lock();
+        let same = all.get(&key).filter(|last| last.hash == hash && last.difference == difference);
+        let times = same.map_or(0, |last| last.times).saturating_add(1);
+        if all.len() >= REMEMBERED {
+            all.retain(|_, last| last.at.elapsed() < LONGEST_PAUSE);
+        }
+        all.insert(key, Last { hash, difference, refused, at: Instant::now(), times });
     }
 
+    /// The object is as we want it. That somebody changed it a while ago is remembered: they may do so again.
     fn forget(&self, key: &Key) {
-        self.stubborn.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        let mut all = self.lock();
+        if all.get(key).is_some_and(|last| last.refused || last.at.elapsed() > LONGEST_PAUSE) {
+            all.remove(key);
+        }
     }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Last>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds the hash of the object to its annotations.
+    fn stamped(&self, mut object: DynamicObject) -> (DynamicObject, String) {
+        let hash = names::hash_hex(&object)[..16].to_owned();
+        let annotation = format!("{APPLIED_PREFIX}{}", self.manager.replace(':', "."));
+        object.annotations_mut().insert(annotation, hash.clone());
+        (object, hash)
+    }
+}
+
+fn to_json(object: &DynamicObject) -> Value {
+    serde_json::to_value(object).expect("a Kubernetes object is JSON")
+}
+
+/// A difference in a Secret is told without the values: it goes to logs and conditions.
+fn without_secrets(key: &Key, difference: Difference) -> Difference {
+    if key.kind != "Secret" {
+        return difference;
+    }
+    let hidden = || "(hidden)".to_owned();
+    Difference { wanted: hidden(), found: difference.found.map(|_| hidden()), path: difference.path }
 }
 
 fn identity(object: &DynamicObject) -> Result<(ApiResource, Key), ApplyError> {
     let types = object.types.as_ref().ok_or(ApplyError::Incomplete("apiVersion and kind"))?;
     let gvk = GroupVersionKind::try_from(types).map_err(|_| ApplyError::Incomplete("a valid apiVersion"))?;
     let name = object.metadata.name.clone().ok_or(ApplyError::Incomplete("name"))?;
-    Ok((ApiResource::from_gvk(&gvk), Key { kind: gvk.kind, namespace: object.metadata.namespace.clone(), name }))
-}
-
-/// Adds the hash of the object to its annotations.
-fn stamped(mut object: DynamicObject) -> (DynamicObject, String) {
-    let hash = names::hash_hex(&object)[..16].to_owned();
-    object.annotations_mut().insert(APPLIED_HASH.to_owned(), hash.clone());
-    (object, hash)
+    let resource = ApiResource::from_gvk(&gvk);
+    let namespace = object.metadata.namespace.clone();
+    Ok((resource, Key { group: gvk.group, kind: gvk.kind, namespace, name }))
 }
 
 /// Force takes over what it meets, so a name that belongs to somebody else must stop us before.
 fn refuse_foreign(key: &Key, ours: &[OwnerReference], live: &Value) -> Result<(), ApplyError> {
     let controller = |owners: &[OwnerReference]| owners.iter().find(|o| o.controller == Some(true)).cloned();
     let live_owners: Vec<OwnerReference> =
-        serde_json::from_value(live.pointer("/metadata/ownerReferences").cloned().unwrap_or(json!([]))).unwrap_or_default();
+        serde_json::from_value(live.pointer("/metadata/ownerReferences").cloned().unwrap_or(json!([])))
+            .unwrap_or_default();
     let (ours, theirs) = (controller(ours), controller(&live_owners));
     if ours.as_ref().map(|o| &o.uid) == theirs.as_ref().map(|o| &o.uid) {
         return Ok(());
@@ -184,7 +257,12 @@ fn refuse_foreign(key: &Key, ours: &[OwnerReference], live: &Value) -> Result<()
 ///
 /// `subresource` is `None` for the object itself and `Some("status")` for its status. Returns the new list, or `None`
 /// if there is nothing to move.
-pub fn migrated(fields: &[ManagedFieldsEntry], from: &[&str], to: &str, subresource: Option<&str>) -> Option<Vec<ManagedFieldsEntry>> {
+pub fn migrated(
+    fields: &[ManagedFieldsEntry],
+    from: &[&str],
+    to: &str,
+    subresource: Option<&str>,
+) -> Option<Vec<ManagedFieldsEntry>> {
     let is_part = |entry: &ManagedFieldsEntry| entry.subresource.as_deref().filter(|s| !s.is_empty()) == subresource;
     let is_old = |entry: &ManagedFieldsEntry| {
         entry.operation.as_deref() == Some("Update")
@@ -221,11 +299,18 @@ fn merge(into: &mut Value, from: &Value) {
     }
 }
 
-/// Writes what [`migrated`] found. Does nothing, and makes no request, if there is nothing to move.
+/// Writes what [`migrated`] found. Does nothing, and makes no request, if there is nothing to move. The object must be
+/// one that was just read: those of a [`crate::watch::Shared`] have no managed fields.
 ///
 /// # Errors
 /// What the API server answers; a conflict if the object has changed since it was read.
-pub async fn adopt<K>(api: &Api<K>, object: &K, from: &[&str], to: &'static str, subresource: Option<&str>) -> kube::Result<()>
+pub async fn adopt<K>(
+    api: &Api<K>,
+    object: &K,
+    from: &[&str],
+    to: &'static str,
+    subresource: Option<&str>,
+) -> kube::Result<()>
 where
     K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
 {
@@ -244,7 +329,10 @@ where
 
 #[cfg(test)]
 mod tests {
+    use http::Method;
+
     use super::*;
+    use crate::testing::FakeApi;
 
     fn entry(manager: &str, operation: &str, subresource: Option<&str>, fields: Value) -> ManagedFieldsEntry {
         ManagedFieldsEntry {
@@ -275,5 +363,94 @@ mod tests {
     #[test]
     fn nothing_to_move_is_none() {
         assert_eq!(migrated(&[entry("ours", "Apply", None, json!({}))], &["manager"], "ours", None), None);
+    }
+
+    const PATH: &str = "/api/v1/namespaces/shop/configmaps/settings";
+
+    fn wanted(value: &str) -> DynamicObject {
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "namespace": "shop"}, "data": {"key": value}});
+        serde_json::from_value(object).unwrap()
+    }
+
+    /// The object as the API server holds it after we applied it.
+    fn held(applier: &Applier, value: &str) -> Value {
+        let mut held = to_json(&applier.stamped(wanted(value)).0);
+        held["metadata"]["uid"] = json!("u");
+        held
+    }
+
+    #[tokio::test]
+    async fn an_unchanged_object_makes_no_request() {
+        let api = FakeApi::new();
+        let applier = Applier::new(api.client(), "test-controller");
+        let live = held(&applier, "a");
+        assert_eq!(applier.apply(wanted("a"), Some(&live)).await.unwrap(), Applied::Unchanged);
+        assert!(api.finish().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_changed_object_is_written_once_with_its_uid() {
+        let api = FakeApi::new();
+        let applier = Applier::new(api.client(), "test-controller");
+        let (old, new) = (held(&applier, "a"), held(&applier, "b"));
+        let api = api.expect(Method::PATCH, PATH, new);
+        assert!(matches!(applier.apply(wanted("b"), Some(&old)).await.unwrap(), Applied::Written(_)));
+        let seen = api.finish();
+        assert!(
+            seen[0].line.contains("force=true") && seen[0].line.contains("fieldManager=test-controller"),
+            "{}",
+            seen[0].line
+        );
+        assert_eq!(seen[0].body["metadata"]["uid"], "u");
+    }
+
+    #[tokio::test]
+    async fn an_object_that_the_cache_lacks_is_looked_for_and_not_taken_over() {
+        let mut foreign = to_json(&wanted("theirs"));
+        foreign["metadata"]["ownerReferences"] =
+            json!([{"apiVersion": "v1", "kind": "Owner", "name": "o", "uid": "x", "controller": true}]);
+        let api = FakeApi::new().expect(Method::GET, PATH, foreign);
+        let applier = Applier::new(api.client(), "test-controller");
+        let refused = applier.apply(wanted("ours"), None).await.unwrap_err();
+        assert_eq!(refused.to_string(), r#"ConfigMap "settings" exists and belongs to Owner "o"; delete or rename it"#);
+        assert_eq!(api.finish().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_object_that_does_not_exist_is_made_without_force() {
+        let api = FakeApi::new().expect_failure(Method::GET, PATH, 404, "NotFound");
+        let applier = Applier::new(api.client(), "test-controller");
+        let api = api.expect(Method::PATCH, PATH, held(&applier, "a"));
+        assert!(matches!(applier.apply(wanted("a"), None).await.unwrap(), Applied::Written(_)));
+        assert!(!api.finish()[1].line.contains("force=true"));
+    }
+
+    #[tokio::test]
+    async fn somebody_who_changes_an_object_back_is_not_fought_without_pause() {
+        let api = FakeApi::new();
+        let applier = Applier::new(api.client(), "test-controller");
+        let (mut theirs, ours) = (held(&applier, "ours"), held(&applier, "ours"));
+        theirs["data"]["key"] = json!("theirs");
+        let api = api.expect(Method::PATCH, PATH, ours);
+        assert!(matches!(applier.apply(wanted("ours"), Some(&theirs)).await.unwrap(), Applied::Written(_)));
+        // Back again, as it was before.
+        let second = applier.apply(wanted("ours"), Some(&theirs)).await.unwrap();
+        let Applied::NotConverging { difference, retry_after: Some(pause) } = second else { panic!("{second:?}") };
+        assert_eq!(difference.path, "data.key");
+        assert!(pause <= FIRST_PAUSE);
+        api.finish();
+    }
+
+    #[tokio::test]
+    async fn the_values_of_a_secret_are_not_told() {
+        let mut secret = wanted("new");
+        secret.types.as_mut().unwrap().kind = "Secret".to_owned();
+        let mut live = to_json(&secret);
+        live["data"]["key"] = json!("old");
+        let api = FakeApi::new().expect(Method::PATCH, "/api/v1/namespaces/shop/secrets/settings", live.clone());
+        let applier = Applier::new(api.client(), "test-controller");
+        let told = format!("{:?}", applier.apply(secret, Some(&live)).await.unwrap());
+        assert!(told.contains("(hidden)") && !told.contains("old"), "{told}");
+        api.finish();
     }
 }

@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(long, env = "LEASE_NAME", value_name = "NAME")]
     pub lease_name: Option<String>,
     /// Time after which a lease that was not renewed may be taken over.
-    #[arg(long, env = "LEASE_DURATION", value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    #[arg(long, env = "LEASE_DURATION", value_name = "DURATION", default_value = "15s", value_parser = lease_duration)]
     pub lease_duration: Duration,
     /// Namespaces to work in, separated by commas. Absent means all.
     #[arg(long, env = "WATCH_NAMESPACES", value_name = "NAMES", value_delimiter = ',')]
@@ -74,6 +74,13 @@ fn duration(text: &str) -> Result<Duration, String> {
     GoDuration(text.to_owned()).to_std().ok_or_else(|| "not a duration such as 15s, 1m30s or 500ms".to_owned())
 }
 
+fn lease_duration(text: &str) -> Result<Duration, String> {
+    duration(text).and_then(|time| if time < MIN_LEASE { Err(format!("at least {MIN_LEASE:?}")) } else { Ok(time) })
+}
+
+/// Shorter leases would be asked for without pause.
+const MIN_LEASE: Duration = Duration::from_secs(3);
+
 /// What the command line asked for.
 #[derive(Debug)]
 pub enum Parsed {
@@ -96,10 +103,22 @@ impl Args {
     ) -> Result<Parsed, String> {
         let command = Self::command().name(name).about(about).version(version);
         match command.try_get_matches_from(line).and_then(|matches| Self::from_arg_matches(&matches)) {
-            Ok(args) => Ok(Parsed::Run(Box::new(args))),
+            Ok(args) => Ok(Parsed::Run(Box::new(args.without_empty_values()))),
             Err(error) if !error.use_stderr() => Ok(Parsed::Print(error.to_string())),
             Err(error) => Err(one_line(&error.to_string(), name)),
         }
+    }
+}
+
+impl Args {
+    /// An environment variable that is set to nothing is not set: a chart writes them all.
+    fn without_empty_values(mut self) -> Self {
+        self.watch_namespaces.retain(|namespace| !namespace.is_empty());
+        self.service_name = self.service_name.filter(|name| !name.is_empty());
+        self.lease_name = self.lease_name.filter(|name| !name.is_empty());
+        self.otlp_endpoint = self.otlp_endpoint.filter(|endpoint| !endpoint.is_empty());
+        self.status_client_ca = self.status_client_ca.filter(|path| !path.as_os_str().is_empty());
+        self
     }
 }
 
@@ -130,6 +149,7 @@ mod tests {
         for (flags, part) in [
             (["--metrics-address", "nonsense"], "'--metrics-address <IP:PORT>'"),
             (["--lease-duration", "15"], "not a duration such as 15s"),
+            (["--lease-duration", "1s"], "at least 3s"),
             (["--log-format", "xml"], "'--log-format <FORMAT>'"),
             (["--no-such-flag", "1"], "'--no-such-flag'"),
         ] {
@@ -137,6 +157,14 @@ mod tests {
             assert!(message.contains(part) && message.lines().count() == 1, "{message}");
             assert!(message.contains("test-controller --help"), "{message}");
         }
+    }
+
+    #[test]
+    fn a_value_of_nothing_is_no_value() {
+        let Ok(Parsed::Run(args)) = parse(&["--watch-namespaces", "a,", "--service-name", ""]) else {
+            panic!("empty values are allowed")
+        };
+        assert_eq!((args.watch_namespaces, args.service_name), (vec!["a".to_owned()], None));
     }
 
     #[test]

@@ -15,7 +15,8 @@ pub const LEASE_REQUEST: Duration = Duration::from_secs(5);
 pub struct Clients {
     /// For everything but the lease; counted, and tried again when the API server is overloaded.
     pub work: Client,
-    /// For the lease: it has a connection of its own and never tries again, since a late renewal is worse than none.
+    /// For the lease, and for questions about callers: it has connections of its own and never tries again, since a late
+    /// renewal is worse than none.
     pub lease: Client,
 }
 
@@ -26,7 +27,9 @@ impl Clients {
     /// One sentence that says which configuration is missing or bad.
     pub async fn infer(metrics: &Metrics) -> anyhow::Result<Self> {
         let config = Config::infer().await.map_err(|error| {
-            anyhow::anyhow!("there is no way to an API server: run in a pod with a service account, or set KUBECONFIG ({error})")
+            anyhow::anyhow!(
+                "there is no way to an API server: run in a pod with a service account, or set KUBECONFIG ({error})"
+            )
         })?;
         Self::from_config(config, metrics)
     }
@@ -41,8 +44,13 @@ impl Clients {
         lease.connect_timeout = Some(LEASE_REQUEST);
         lease.read_timeout = Some(LEASE_REQUEST);
         lease.write_timeout = Some(LEASE_REQUEST);
+        // Otherwise the idle time between two renewals would count against the time limit for reading.
+        lease.reset_reader_on_write = true;
         let mut work = config;
         work.connect_timeout = Some(Duration::from_secs(10));
+        // A connection to a machine that lost power is given up; a watch gets a bookmark every minute.
+        work.read_timeout = Some(Duration::from_secs(300));
+        work.reset_reader_on_write = true;
         let counting = CountRequests(Arc::new(metrics.clone()));
         Ok(Self {
             work: ClientBuilder::try_from(work)?.with_layer(&counting).build(),

@@ -44,7 +44,8 @@ pub fn next(now_standing: &[Condition], new: NewCondition, generation: Option<i6
         Some(false) => "False",
         None => "Unknown",
     };
-    let since = find(now_standing, new.type_).filter(|old| old.status == status).map(|old| old.last_transition_time.clone());
+    let since =
+        find(now_standing, new.type_).filter(|old| old.status == status).map(|old| old.last_transition_time.clone());
     let mut message = new.message;
     if message.len() > MAX_MESSAGE {
         message.truncate(message.floor_char_boundary(MAX_MESSAGE));

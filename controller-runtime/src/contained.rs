@@ -7,7 +7,6 @@
 
 use std::{fmt, time::Duration};
 
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use openfunction_proto::GoDuration;
 use serde_json::Value;
 
@@ -80,19 +79,27 @@ impl fmt::Display for Path<'_> {
 }
 
 fn compare(path: &Path<'_>, wanted: &Value, live: Option<&Value>) -> Option<Difference> {
-    let differs = || {
-        Some(Difference { path: path.to_string(), wanted: wanted.to_string(), found: live.map(Value::to_string) })
-    };
+    let differs =
+        || Some(Difference { path: path.to_string(), wanted: wanted.to_string(), found: live.map(Value::to_string) });
+    // Null means that nothing is wanted, whatever is there.
+    if wanted.is_null() {
+        return None;
+    }
     let Some(live) = live else { return if is_dropped(path, wanted) { None } else { differs() } };
     match (wanted, live) {
         (Value::Object(wanted), Value::Object(live)) => {
             wanted.iter().find_map(|(key, value)| compare(&Path::Field(path, key), value, live.get(key)))
+        }
+        (Value::Array(wanted_items), Value::Array(live_items)) if path.field() == "finalizers" => {
+            if wanted_items.iter().all(|item| live_items.contains(item)) { None } else { differs() }
         }
         (Value::Array(wanted_items), Value::Array(live_items)) => match map_key(path.field(), wanted_items) {
             Some(key) => wanted_items.iter().find_map(|item| {
                 let found = live_items.iter().find(|live| key.matches(item, live));
                 compare(&Path::Keyed(path, key.0[0], &item[key.0[0]]), item, found)
             }),
+            // An empty list is not stored, so what stands there is somebody else's.
+            None if wanted_items.is_empty() => None,
             None if wanted_items.len() != live_items.len() => differs(),
             None => wanted_items
                 .iter()
@@ -100,30 +107,82 @@ fn compare(path: &Path<'_>, wanted: &Value, live: Option<&Value>) -> Option<Diff
                 .enumerate()
                 .find_map(|(index, (wanted, live))| compare(&Path::Item(path, index), wanted, Some(live))),
         },
-        _ if wanted == live || same_value(path, wanted, live) => None,
+        _ if wanted == live || same_value(path, wanted, live) || is_unset(path, wanted) => None,
         _ => differs(),
     }
 }
 
-/// Values that the API server does not store: Go leaves empty values of most fields out.
+/// Values that the API server does not store: Go leaves empty values of many fields out.
 fn is_dropped(path: &Path<'_>, wanted: &Value) -> bool {
     match wanted {
         Value::Null => true,
-        Value::Object(map) => map.values().all(|value| is_dropped(path, value)) && !is_presence(path.field()),
+        Value::Object(map) => {
+            is_map(path.field()) && map.iter().all(|(key, value)| is_dropped(&Path::Field(path, key), value))
+        }
         Value::Array(items) => items.is_empty(),
-        // A storage class of "" is not the same as none.
-        Value::String(text) => text.is_empty() && !matches!(path.field(), "storageClassName" | "ingressClassName"),
-        Value::Bool(false) => matches!(
-            path.field(),
-            "hostNetwork" | "hostPID" | "hostIPC" | "readOnly" | "stdin" | "stdinOnce" | "tty" | "publishNotReadyAddresses"
-        ),
-        _ => false,
+        Value::Bool(false) => DROPPED_WHEN_FALSE.contains(&path.field()),
+        Value::String(text) if text.is_empty() && path.field() == "value" => true,
+        _ => is_unset(path, wanted),
     }
 }
 
-/// Objects whose mere presence means something.
-fn is_presence(field: &str) -> bool {
-    matches!(field, "emptyDir" | "gatewayDef")
+const DROPPED_WHEN_FALSE: &[&str] =
+    &["hostNetwork", "hostPID", "hostIPC", "readOnly", "stdin", "stdinOnce", "tty", "publishNotReadyAddresses"];
+
+/// Fields whose empty object means nothing; elsewhere its presence does (`emptyDir: {}`, `http: {}`).
+const MAPS: &[&str] = &[
+    "annotations",
+    "binaryData",
+    "capacity",
+    "data",
+    "headers",
+    "labels",
+    "limits",
+    "matchLabels",
+    "metadata",
+    "nodeSelector",
+    "options",
+    "overhead",
+    "params",
+    "requests",
+    "selector",
+    "stringData",
+];
+
+fn is_map(field: &str) -> bool {
+    MAPS.contains(&field)
+}
+
+/// Texts that mean "unset" when they are empty: the API server fills its default in, or leaves them out.
+const UNSET_WHEN_EMPTY: &[&str] = &[
+    "clusterIP",
+    "dnsPolicy",
+    "hostname",
+    "imagePullPolicy",
+    "namespace",
+    "nodeName",
+    "protocol",
+    "restartPolicy",
+    "schedulerName",
+    "serviceAccountName",
+    "subPath",
+    "subdomain",
+    "terminationMessagePath",
+    "terminationMessagePolicy",
+];
+
+fn is_unset(path: &Path<'_>, wanted: &Value) -> bool {
+    match wanted {
+        Value::String(text) => text.is_empty() && UNSET_WHEN_EMPTY.contains(&path.field()),
+        // A probe cannot have a timeout of 0 s: that is the default.
+        Value::Number(number) => {
+            let field = path.field();
+            number.as_f64() == Some(0.0)
+                && path.parent_field().ends_with("Probe")
+                && (field.ends_with("Seconds") || field.ends_with("Threshold"))
+        }
+        _ => false,
+    }
 }
 
 /// The fields that tell the items of a list apart (`x-kubernetes-list-map-keys`); an absent one has its default.
@@ -147,9 +206,13 @@ impl MapKey {
 /// How the items of a list are told apart, or `None` for a list whose order counts.
 fn map_key(field: &str, items: &[Value]) -> Option<MapKey> {
     let candidates: &[MapKey] = match field {
-        "containers" | "initContainers" | "ephemeralContainers" | "volumes" | "env" | "imagePullSecrets" | "listeners" => {
-            &[MapKey(&["name"])]
-        }
+        "containers"
+        | "initContainers"
+        | "ephemeralContainers"
+        | "volumes"
+        | "env"
+        | "imagePullSecrets"
+        | "listeners" => &[MapKey(&["name"])],
         "conditions" => &[MapKey(&["type"])],
         "ownerReferences" => &[MapKey(&["uid"])],
         "volumeMounts" => &[MapKey(&["mountPath"])],
@@ -159,9 +222,10 @@ fn map_key(field: &str, items: &[Value]) -> Option<MapKey> {
         _ => &[],
     };
     let unique = |key: &MapKey| {
-        items.iter().enumerate().all(|(i, item)| {
-            item[key.0[0]].is_string() && items[..i].iter().all(|other| !key.matches(item, other))
-        })
+        items
+            .iter()
+            .enumerate()
+            .all(|(i, item)| item[key.0[0]].is_string() && items[..i].iter().all(|other| !key.matches(item, other)))
     };
     candidates.iter().copied().find(unique)
 }
@@ -193,7 +257,14 @@ fn is_quantity(path: &Path<'_>) -> bool {
 fn is_duration(field: &str) -> bool {
     matches!(
         field,
-        "timeout" | "initTimeout" | "builderMaxAge" | "buildDuration" | "ttlAfterFailed" | "ttlAfterSucceeded" | "request" | "backendRequest"
+        "timeout"
+            | "initTimeout"
+            | "builderMaxAge"
+            | "buildDuration"
+            | "ttlAfterFailed"
+            | "ttlAfterSucceeded"
+            | "request"
+            | "backendRequest"
     )
 }
 
@@ -205,11 +276,7 @@ fn is_int_or_string(field: &str) -> bool {
 ///
 /// The suffixes are those of `k8s.io/apimachinery/pkg/api/resource`; `None` for anything else or out of range.
 fn quantity(value: &Value) -> Option<i128> {
-    let Quantity(text) = match value {
-        Value::String(text) => Quantity(text.clone()),
-        Value::Number(number) => Quantity(number.to_string()),
-        _ => return None,
-    };
+    let text = int_or_string(value)?;
     let at = text.rfind(|c: char| c.is_ascii_digit() || c == '.').map_or(0, |i| i + 1);
     let (number, suffix) = text.split_at(at);
     // An exponent ("1e3") ends with a digit.
@@ -288,7 +355,9 @@ mod tests {
 
     #[test]
     fn quantities_are_compared_by_value() {
-        for (a, b) in [("1000m", "1"), ("1.5Gi", "1536Mi"), ("0.1", "100m"), ("1e3", "1k"), ("1Ki", "1024"), ("100u", "0.0001")] {
+        for (a, b) in
+            [("1000m", "1"), ("1.5Gi", "1536Mi"), ("0.1", "100m"), ("1e3", "1k"), ("1Ki", "1024"), ("100u", "0.0001")]
+        {
             let of = |text| json!({"resources": {"limits": {"cpu": text}}});
             assert_eq!(path_of(of(a), of(b)), None, "{a} {b}");
         }
@@ -307,16 +376,33 @@ mod tests {
     #[test]
     fn empty_values_are_contained_in_absent_ones() {
         let wanted = json!({"metadata": {"labels": {}, "annotations": null}, "spec": {"nodeSelector": {}, "tolerations": [],
-            "hostNetwork": false, "securityContext": {"seLinuxOptions": {}}, "env": [{"name": "EMPTY", "value": ""}]}});
-        let live = json!({"metadata": {}, "spec": {"env": [{"name": "EMPTY"}]}});
+            "hostNetwork": false, "resources": {"limits": {}}, "readinessProbe": {"initialDelaySeconds": 0}, "env": [{"name": "EMPTY", "value": ""}]}});
+        let live = json!({"metadata": {}, "spec": {"resources": {}, "readinessProbe": {}, "env": [{"name": "EMPTY"}]}});
         assert_eq!(path_of(wanted, live), None);
     }
 
     #[test]
     fn presence_and_false_that_mean_something_are_differences() {
-        assert!(path_of(json!({"volumes": [{"name": "v", "emptyDir": {}}]}), json!({"volumes": [{"name": "v"}]})).is_some());
+        assert!(
+            path_of(json!({"volumes": [{"name": "v", "emptyDir": {}}]}), json!({"volumes": [{"name": "v"}]})).is_some()
+        );
         assert!(path_of(json!({"automountServiceAccountToken": false}), json!({})).is_some());
         assert!(path_of(json!({"replicas": 0}), json!({})).is_some());
+        assert!(path_of(json!({"triggers": {"http": {}}}), json!({"triggers": {}})).is_some());
+        let worker = json!({"nodeSelector": {"node-role.kubernetes.io/worker": ""}});
+        assert!(path_of(worker, json!({"nodeSelector": {}})).is_some());
+    }
+
+    #[test]
+    fn unset_values_take_the_default_of_the_server() {
+        let container = |policy: &str, timeout: i32| json!({"containers": [{"name": "a", "imagePullPolicy": policy, "livenessProbe": {"timeoutSeconds": timeout}}]});
+        assert_eq!(path_of(container("", 0), container("Always", 1)), None);
+    }
+
+    #[test]
+    fn finalizers_are_a_set() {
+        assert_eq!(path_of(json!({"finalizers": ["a"]}), json!({"finalizers": ["b", "a"]})), None);
+        assert!(path_of(json!({"finalizers": ["a"]}), json!({"finalizers": ["b"]})).is_some());
     }
 
     #[test]

@@ -100,7 +100,11 @@ impl Elector {
             match timeout(self.config.renew_deadline(), self.acquire_or_renew()).await {
                 Ok(Ok(true)) => break asked_at,
                 Ok(Ok(false)) => {}
-                Ok(Err(error)) => warn!(lease = self.config.name, "the lease cannot be asked for: {}", crate::client::describe(&error)),
+                Ok(Err(error)) => warn!(
+                    lease = self.config.name,
+                    "the lease cannot be asked for: {}",
+                    crate::client::describe(&error)
+                ),
                 Err(_) => warn!(lease = self.config.name, "the lease cannot be asked for: no answer"),
             }
             tokio::select! {
@@ -129,9 +133,11 @@ impl Elector {
         match end {
             End::Lost => {
                 warn!(lease = self.config.name, "the lease is lost, work stops");
-                // No work goes on beyond the time at which somebody else may begin.
-                let limit = held_since + self.config.renew_deadline() + self.config.stop_limit();
-                let _ = timeout_at(limit, work).await;
+                // No work goes on beyond the time at which somebody else may begin, or when somebody else has begun.
+                if self.held.is_some() {
+                    let limit = held_since + self.config.renew_deadline() + self.config.stop_limit();
+                    let _ = timeout_at(limit, work).await;
+                }
                 return Ended::Lost;
             }
             End::Asked => self.drain(work, held_since).await,
@@ -168,7 +174,9 @@ impl Elector {
                 Ok(true) => return Some(asked_at),
                 Ok(false) if self.held.is_none() => return None,
                 Ok(false) => {}
-                Err(error) => warn!(lease = self.config.name, "the lease is not renewed: {}", crate::client::describe(&error)),
+                Err(error) => {
+                    warn!(lease = self.config.name, "the lease is not renewed: {}", crate::client::describe(&error))
+                }
             }
         }
     }
@@ -176,7 +184,10 @@ impl Elector {
     /// One round: `Ok(true)` if we hold the lease now.
     async fn acquire_or_renew(&mut self) -> kube::Result<bool> {
         let Some(mut lease) = self.api.get_opt(&self.config.name).await? else {
-            self.seen = None;
+            // Somebody deleted the Lease of a holder who works on until it notices.
+            if self.seen.as_ref().is_some_and(|(_, since)| since.elapsed() < self.config.duration) {
+                return Ok(false);
+            }
             let metadata = ObjectMeta { name: Some(self.config.name.clone()), ..ObjectMeta::default() };
             let lease = Lease { metadata, spec: Some(self.record(&LeaseSpec::default())) };
             return self.wrote(self.api.create(&PostParams::default(), &lease).await);
@@ -200,7 +211,11 @@ impl Elector {
                 Ok(true)
             }
             // Somebody was faster.
-            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() || status.is_not_found() => Ok(false),
+            Err(kube::Error::Api(status))
+                if status.is_conflict() || status.is_already_exists() || status.is_not_found() =>
+            {
+                Ok(false)
+            }
             Err(error) => Err(error),
         }
     }
@@ -225,7 +240,7 @@ impl Elector {
         let is_ours = old.holder_identity.as_deref() == Some(&self.config.identity);
         LeaseSpec {
             holder_identity: Some(self.config.identity.clone()),
-            lease_duration_seconds: Some(i32::try_from(self.config.duration.as_secs()).unwrap_or(i32::MAX).max(1)),
+            lease_duration_seconds: Some(self.config.duration.as_secs_f64().ceil() as i32),
             acquire_time: old.acquire_time.clone().filter(|_| is_ours).or_else(|| now.clone()),
             renew_time: now,
             lease_transitions: Some(old.lease_transitions.unwrap_or(-1) + i32::from(!is_ours)),
@@ -240,10 +255,14 @@ impl Elector {
             spec.holder_identity = None;
             spec.renew_time = Some(MicroTime(Timestamp::now()));
         }
-        let released = timeout(self.config.retry_period(), self.api.replace(&self.config.name, &PostParams::default(), &lease)).await;
+        let released =
+            timeout(self.config.retry_period(), self.api.replace(&self.config.name, &PostParams::default(), &lease))
+                .await;
         match released {
             Ok(Ok(_)) => info!(lease = self.config.name, "the lease is released"),
-            Ok(Err(error)) => warn!(lease = self.config.name, "the lease is not released: {}", crate::client::describe(&error)),
+            Ok(Err(error)) => {
+                warn!(lease = self.config.name, "the lease is not released: {}", crate::client::describe(&error))
+            }
             Err(_) => warn!(lease = self.config.name, "the lease is not released: no answer"),
         }
     }

@@ -82,7 +82,9 @@ impl Server {
             ("GET", Some(lease), _) => success(lease),
             ("POST", Some(_), _) => failure(409, "AlreadyExists"),
             ("PUT", None, _) => failure(404, "NotFound"),
-            ("PUT", Some(lease), Some(wanted)) if wanted.metadata.resource_version != lease.metadata.resource_version => {
+            ("PUT", Some(lease), Some(wanted))
+                if wanted.metadata.resource_version != lease.metadata.resource_version =>
+            {
                 failure(409, "Conflict")
             }
             (_, _, Some(mut wanted)) => {
@@ -177,7 +179,9 @@ async fn two_hundred_random_schedules_never_have_two_holders() {
                         let stop = CancellationToken::new();
                         let stubborn = Duration::from_millis(server.dice(20_000));
                         let elector = server.candidate(&format!("{number}-{life}"));
-                        let run = elector.run(stop.clone(), server.events(), |token| work(holders.clone(), context, token, stubborn));
+                        let run = elector.run(stop.clone(), server.events(), |token| {
+                            work(holders.clone(), context, token, stubborn)
+                        });
                         let life = Duration::from_millis(1 + server.dice(90_000));
                         if server.dice(2) == 0 {
                             let _ = timeout(life, run).await; // A crash.
@@ -209,7 +213,11 @@ async fn a_release_hands_over_at_once() {
     let stop = CancellationToken::new();
     let run = |name: &str, stop: CancellationToken| {
         let holders = holders.clone();
-        tokio::spawn(server.candidate(name).run(stop, server.events(), |token| work(holders, String::new(), token, Duration::ZERO)))
+        tokio::spawn(
+            server
+                .candidate(name)
+                .run(stop, server.events(), |token| work(holders, String::new(), token, Duration::ZERO)),
+        )
     };
     let first = run("a", stop.clone());
     holders.wait_for(1).await;
@@ -226,7 +234,9 @@ async fn a_crash_hands_over_within_the_lease_time_and_one_retry() {
     let run = |name: &str| {
         let holders = holders.clone();
         let elector = server.candidate(name);
-        tokio::spawn(elector.run(CancellationToken::new(), server.events(), |token| work(holders, String::new(), token, Duration::ZERO)))
+        tokio::spawn(elector.run(CancellationToken::new(), server.events(), |token| {
+            work(holders, String::new(), token, Duration::ZERO)
+        }))
     };
     let first = run("a");
     holders.wait_for(1).await;
@@ -244,7 +254,9 @@ async fn losing_the_api_server_for_thirty_seconds_makes_no_second_holder() {
     let run = |name: &str| {
         let holders = holders.clone();
         let elector = server.candidate(name);
-        tokio::spawn(elector.run(CancellationToken::new(), server.events(), |token| work(holders, String::new(), token, Duration::from_secs(60))))
+        tokio::spawn(elector.run(CancellationToken::new(), server.events(), |token| {
+            work(holders, String::new(), token, Duration::from_secs(60))
+        }))
     };
     let first = run("a");
     holders.wait_for(1).await;

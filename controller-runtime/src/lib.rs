@@ -6,13 +6,23 @@
 pub mod admin;
 pub mod apply;
 pub mod args;
+pub mod certificates;
 pub mod client;
 pub mod conditions;
 pub mod contained;
+pub mod driver;
+pub mod events;
 pub mod lease;
 pub mod metrics;
 pub mod names;
+pub mod optional;
+pub mod process;
 pub mod readiness;
 pub mod shutdown;
+pub mod status_api;
 pub mod telemetry;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod tls;
 pub mod watch;
+pub mod webhook;

@@ -7,7 +7,10 @@ use std::{
 };
 
 use http::{Method, Request};
-use prometheus::{GaugeVec, HistogramVec, IntCounterVec, IntGauge, Registry, TextEncoder, histogram_opts, opts};
+use prometheus::core::Collector;
+use prometheus::{
+    GaugeVec, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder, histogram_opts, opts,
+};
 use tower::{Layer, Service};
 
 /// Metrics of one controller. Cheap to clone.
@@ -16,7 +19,7 @@ pub struct Metrics {
     registry: Registry,
     reconcile_duration: HistogramVec,
     reconcile_errors: IntCounterVec,
-    queue_depth: IntGauge,
+    queue_depth: IntGaugeVec,
     objects: GaugeVec,
     api_requests: IntCounterVec,
     leader: IntGauge,
@@ -31,13 +34,23 @@ impl Metrics {
         let registry = Registry::new_custom(Some(format!("openfunction_{domain}")), None)?;
         let metrics = Self {
             reconcile_duration: HistogramVec::new(
-                histogram_opts!("reconcile_duration_seconds", "Duration of one reconcile.", prometheus::exponential_buckets(0.001, 4.0, 8)?),
+                histogram_opts!(
+                    "reconcile_duration_seconds",
+                    "Duration of one reconcile.",
+                    prometheus::exponential_buckets(0.001, 4.0, 8)?
+                ),
                 &["kind"],
             )?,
-            reconcile_errors: IntCounterVec::new(opts!("reconcile_errors_total", "Reconciles that failed, by reason."), &["kind", "reason"])?,
-            queue_depth: IntGauge::new("queue_depth", "Objects that wait for a reconcile.")?,
+            reconcile_errors: IntCounterVec::new(
+                opts!("reconcile_errors_total", "Reconciles that failed, by reason."),
+                &["kind", "reason"],
+            )?,
+            queue_depth: IntGaugeVec::new(opts!("queue_depth", "Objects that wait for a reconcile."), &["kind"])?,
             objects: GaugeVec::new(opts!("objects", "Objects by kind and state."), &["kind", "state"])?,
-            api_requests: IntCounterVec::new(opts!("api_requests_total", "Requests to the API server."), &["verb", "kind"])?,
+            api_requests: IntCounterVec::new(
+                opts!("api_requests_total", "Requests to the API server."),
+                &["verb", "kind"],
+            )?,
             leader: IntGauge::new("leader", "1 while this replica holds the lease.")?,
             registry,
         };
@@ -67,9 +80,17 @@ impl Metrics {
         self.reconcile_errors.with_label_values(&[kind, reason]).inc();
     }
 
-    /// Objects that wait for a reconcile.
-    pub fn queue_depth(&self) -> &IntGauge {
-        &self.queue_depth
+    /// So many objects of a kind wait for a reconcile.
+    pub fn set_queue_depth(&self, kind: &str, waiting: usize) {
+        self.queue_depth.with_label_values(&[kind]).set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    }
+
+    /// How many objects of all kinds wait for a reconcile.
+    pub fn queue_depth(&self) -> u64 {
+        let families = self.queue_depth.collect();
+        let waiting =
+            families.iter().flat_map(|family| family.get_metric()).map(|metric| metric.get_gauge().get_value());
+        waiting.sum::<f64>() as u64
     }
 
     /// Whether this replica holds the lease.
@@ -185,12 +206,15 @@ mod tests {
         metrics.reconciled("Function", Duration::from_millis(3));
         metrics.failed("Function", "InvalidSpec");
         metrics.set_objects("Function", "Running", 2);
+        metrics.set_queue_depth("Function", 3);
+        metrics.set_queue_depth("Builder", 1);
+        assert_eq!(metrics.queue_depth(), 4);
         let text = metrics.text();
         for line in [
             r#"openfunction_function_reconcile_errors_total{kind="Function",reason="InvalidSpec"} 1"#,
             r#"openfunction_function_reconcile_duration_seconds_count{kind="Function"} 1"#,
             r#"openfunction_function_objects{kind="Function",state="Running"} 2"#,
-            "openfunction_function_queue_depth 0",
+            r#"openfunction_function_queue_depth{kind="Function"} 3"#,
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

@@ -56,7 +56,13 @@ pub fn child(base: &str, suffix: &str, limit: usize) -> String {
     }
     let mark = &hex(&Sha256::digest(base))[..6];
     let room = limit.saturating_sub(suffix.len() + mark.len() + 2);
-    let cut: String = base.chars().scan(0, |used, c| { *used += c.len_utf8(); (*used <= room).then_some(c) }).collect();
+    let cut: String = base
+        .chars()
+        .scan(0, |used, c| {
+            *used += c.len_utf8();
+            (*used <= room).then_some(c)
+        })
+        .collect();
     format!("{}-{mark}-{suffix}", cut.trim_end_matches(['-', '.']))
 }
 

@@ -2,30 +2,50 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
+
+use tokio::sync::Notify;
 
 /// The things that must have happened before a controller is ready. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
-    awaited: Arc<Mutex<BTreeSet<String>>>,
+    /// By name and number: two gates may have one name.
+    awaited: Arc<Mutex<BTreeSet<(String, u32)>>>,
+    gates: Arc<AtomicU32>,
+    opened: Arc<Notify>,
 }
 
 impl Readiness {
     /// Adds something to wait for, for example `watch of functions`.
     #[must_use = "readiness is held back until the gate is opened"]
     pub fn gate(&self, name: impl Into<String>) -> Gate {
-        let name = name.into();
-        self.lock().insert(name.clone());
-        Gate { name, readiness: self.clone() }
+        let gate = (name.into(), self.gates.fetch_add(1, Ordering::Relaxed));
+        self.lock().insert(gate.clone());
+        Gate { gate, readiness: self.clone() }
     }
 
     /// What is still waited for; empty means ready.
     pub fn awaited(&self) -> Vec<String> {
-        self.lock().iter().cloned().collect()
+        self.lock().iter().map(|(name, _)| name.clone()).collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+    /// Completes once nothing is waited for.
+    pub async fn ready(&self) {
+        loop {
+            // Registered before looking, so that an opening in between is noticed.
+            let opened = self.opened.notified();
+            if self.lock().is_empty() {
+                return;
+            }
+            opened.await;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<(String, u32)>> {
         self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -33,19 +53,20 @@ impl Readiness {
 /// One thing that readiness waits for.
 #[derive(Clone, Debug)]
 pub struct Gate {
-    name: String,
+    gate: (String, u32),
     readiness: Readiness,
 }
 
 impl Gate {
     /// It has happened.
     pub fn open(&self) {
-        self.readiness.lock().remove(&self.name);
+        self.readiness.lock().remove(&self.gate);
+        self.readiness.opened.notify_waiters();
     }
 
     /// It is no longer so; used at shutdown.
     pub fn close(&self) {
-        self.readiness.lock().insert(self.name.clone());
+        self.readiness.lock().insert(self.gate.clone());
     }
 }
 

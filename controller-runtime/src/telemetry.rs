@@ -41,11 +41,15 @@ impl Telemetry {
         let traces = args.otlp_endpoint.as_deref().map(|endpoint| tracer(service, endpoint)).transpose()?;
         let (filter, handle) = reload::Layer::new(parse_filter(&args.log_filter)?);
         let lines: Box<dyn Layer<Registry> + Send + Sync> = match args.log_format {
-            LogFormat::Json => Box::new(tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr)),
+            LogFormat::Json => {
+                Box::new(tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr))
+            }
             LogFormat::Text => Box::new(tracing_subscriber::fmt::layer().with_ansi(false).with_writer(std::io::stderr)),
         };
         let spans = traces.as_ref().map(|provider| {
-            tracing_opentelemetry::layer().with_tracer(provider.tracer(service)).with_filter(EnvFilter::new(TRACE_FILTER))
+            tracing_opentelemetry::layer()
+                .with_tracer(provider.tracer(service))
+                .with_filter(EnvFilter::new(TRACE_FILTER))
         });
         Ok((Registry::default().with(lines.with_filter(filter)).with(spans), Self { filter: handle, traces }))
     }
@@ -75,7 +79,9 @@ impl Telemetry {
 }
 
 fn parse_filter(filter: &str) -> anyhow::Result<EnvFilter> {
-    EnvFilter::builder().parse(filter).map_err(|error| anyhow::anyhow!("the log filter {filter:?} cannot be read: {error}"))
+    EnvFilter::builder()
+        .parse(filter)
+        .map_err(|error| anyhow::anyhow!("the log filter {filter:?} cannot be read: {error}"))
 }
 
 fn tracer(service: &'static str, endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
@@ -109,6 +115,10 @@ pub fn context_of(headers: &HeaderMap) -> Context {
 mod tests {
     use clap::Parser;
     use opentelemetry::trace::TraceContextExt;
+    use opentelemetry_proto::tonic::collector::trace::v1::{
+        ExportTraceServiceRequest, ExportTraceServiceResponse,
+        trace_service_server::{TraceService, TraceServiceServer},
+    };
 
     use super::*;
 
@@ -139,5 +149,35 @@ mod tests {
         headers.insert("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().unwrap());
         let context = context_of(&headers);
         assert_eq!(context.span().span_context().trace_id().to_string(), "0af7651916cd43dd8448eb211c80319c");
+    }
+
+    /// A collector that passes on what it gets.
+    struct Collector(tokio::sync::mpsc::Sender<ExportTraceServiceRequest>);
+
+    #[tonic::async_trait]
+    impl TraceService for Collector {
+        async fn export(
+            &self,
+            request: tonic::Request<ExportTraceServiceRequest>,
+        ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
+            let _ = self.0.send(request.into_inner()).await;
+            Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn spans_reach_the_collector_when_an_endpoint_is_given() {
+        let (sender, mut received) = tokio::sync::mpsc::channel(4);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let collector = tonic::transport::Server::builder().add_service(TraceServiceServer::new(Collector(sender)));
+        tokio::spawn(collector.serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener)));
+        let (subscriber, telemetry) = Telemetry::build("test", &args(&["--otlp-endpoint", &endpoint])).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info_span!("reconcile", kind = "Function").in_scope(|| tracing::info!("hello"));
+        });
+        telemetry.shutdown().await;
+        let spans = received.recv().await.unwrap();
+        assert_eq!(spans.resource_spans[0].scope_spans[0].spans[0].name, "reconcile");
     }
 }

@@ -13,7 +13,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures::{Stream, StreamExt, stream::SelectAll, task::AtomicWaker};
+use futures::{
+    Stream, StreamExt,
+    channel::mpsc::{self, UnboundedReceiver, UnboundedSender},
+    stream::SelectAll,
+    task::AtomicWaker,
+};
 use kube::{
     Api, Client, Resource, ResourceExt,
     core::{DeserializeGuard, NamespaceScope, error_boundary::InvalidObject},
@@ -24,24 +29,30 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::readiness::Gate;
+use crate::{
+    optional::{OptionalApi, OptionalApis},
+    readiness::Gate,
+};
 
 /// A kind that can be watched: every typed kind, and the `PartialObjectMeta` of one.
-pub trait Watched: Resource<DynamicType = (), Scope: NamespaceScope> + Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
+pub trait Watched: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
 
-impl<K: Resource<DynamicType = (), Scope: NamespaceScope> + Clone + Debug + DeserializeOwned + Send + Sync + 'static> Watched for K {}
+impl<K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static> Watched for K {}
 
 /// An object that could not be read, with the reason.
 #[derive(Clone, Debug)]
 pub struct Unreadable<K: Watched> {
     /// The object.
     pub object: ObjectRef<K>,
+    /// metadata.uid of the object.
+    pub uid: Option<String>,
     /// metadata.generation of the object.
     pub generation: Option<i64>,
-    /// What is wrong with it.
-    pub error: String,
+    /// What is wrong with it; `None` if nothing is any more.
+    pub error: Option<String>,
 }
 
 /// The objects of one kind. Cheap to clone; every clone sees the same objects.
@@ -49,11 +60,18 @@ pub struct Shared<K: Watched> {
     store: Store<K>,
     writer: Arc<Mutex<Relay<K>>>,
     gate: Option<Gate>,
+    /// Of our own: kube's `wait_until_ready` wakes only the last of several that wait.
+    synced: watch::Sender<bool>,
 }
 
 impl<K: Watched> Clone for Shared<K> {
     fn clone(&self) -> Self {
-        Self { store: self.store.clone(), writer: self.writer.clone(), gate: self.gate.clone() }
+        Self {
+            store: self.store.clone(),
+            writer: self.writer.clone(),
+            gate: self.gate.clone(),
+            synced: self.synced.clone(),
+        }
     }
 }
 
@@ -61,7 +79,7 @@ impl<K: Watched> Shared<K> {
     /// An empty store. `gate` is opened once the first list is complete.
     pub fn new(gate: Option<Gate>) -> Self {
         let (store, writer) = reflector::store();
-        Self { store, writer: Arc::new(Mutex::new(Relay::new(writer))), gate }
+        Self { store, writer: Arc::new(Mutex::new(Relay::new(writer))), gate, synced: watch::Sender::new(false) }
     }
 
     /// The objects that exist.
@@ -75,34 +93,77 @@ impl<K: Watched> Shared<K> {
         self.relay().subscribe(&self.store)
     }
 
-    /// Objects that cannot be read, when that is first seen and after each change of them.
-    pub fn unreadable(&self) -> futures::channel::mpsc::UnboundedReceiver<Unreadable<K>> {
-        let (sender, receiver) = futures::channel::mpsc::unbounded();
-        self.relay().unreadable.push(sender);
+    /// Objects that cannot be read: those that are known now, then each change of them.
+    pub fn unreadable(&self) -> UnboundedReceiver<Unreadable<K>> {
+        let (sender, receiver) = mpsc::unbounded();
+        self.relay().report_to(sender);
         receiver
     }
 
-    /// Forgets every object, as if all had been deleted: the API that served them is gone.
+    /// Forgets every object, as if all had been deleted: the API that served them is gone. Until the next list is
+    /// complete, nothing is known about objects.
     pub fn clear(&self) {
         self.relay().clear(&self.store);
+        self.synced.send_replace(false);
     }
 
-    /// Completes once the first list is complete.
+    /// Whether what [`Shared::store`] holds is complete.
+    pub fn is_synced(&self) -> bool {
+        *self.synced.borrow()
+    }
+
+    /// Completes once what [`Shared::store`] holds is complete.
     pub async fn synced(&self) {
-        // The writer lives as long as `self`.
-        let _ = self.store.wait_until_ready().await;
+        // The sender is `self`.
+        let _ = self.synced.subscribe().wait_for(|synced| *synced).await;
     }
 
     /// Follows the objects of these namespaces (of all, if none is named), for ever. `prune` takes out of each object
     /// what nobody reads; managed fields are always taken out.
     ///
     /// Errors are one line in the log when they begin and one when they end; the watch itself tries again.
-    pub async fn follow(&self, client: &Client, namespaces: &[String], config: watcher::Config, prune: fn(&mut K)) {
+    pub async fn follow(&self, client: &Client, namespaces: &[String], config: watcher::Config, prune: fn(&mut K))
+    where
+        K: Resource<Scope: NamespaceScope>,
+    {
         let everywhere = Api::<DeserializeGuard<K>>::all(client.clone());
         let apis = match namespaces {
             [] => vec![everywhere],
             some => some.iter().map(|namespace| everywhere.clone().constrain(namespace)).collect(),
         };
+        self.follow_apis(apis, config, prune).await;
+    }
+
+    /// Follows the objects of a kind that has no namespaces, for ever.
+    pub async fn follow_cluster(&self, client: &Client, config: watcher::Config, prune: fn(&mut K)) {
+        self.follow_apis(vec![Api::all(client.clone())], config, prune).await;
+    }
+
+    /// Follows the objects of an optional API whenever it is served, for ever; when it goes, its objects are forgotten.
+    pub async fn follow_while_served(
+        &self,
+        (apis, api): (&OptionalApis, OptionalApi),
+        client: &Client,
+        namespaces: &[String],
+        config: watcher::Config,
+        prune: fn(&mut K),
+    ) where
+        K: Resource<Scope: NamespaceScope>,
+    {
+        struct ClearAtEnd<'a, K: Watched>(&'a Shared<K>);
+        impl<K: Watched> Drop for ClearAtEnd<'_, K> {
+            fn drop(&mut self) {
+                self.0.clear();
+            }
+        }
+        apis.while_served(api, || async {
+            let _clear = ClearAtEnd(self);
+            self.follow(client, namespaces, config.clone(), prune).await;
+        })
+        .await;
+    }
+
+    async fn follow_apis(&self, apis: Vec<Api<DeserializeGuard<K>>>, config: watcher::Config, prune: fn(&mut K)) {
         let sources = apis.len();
         let mut events = SelectAll::new();
         for (source, api) in apis.into_iter().enumerate() {
@@ -116,10 +177,10 @@ impl<K: Watched> Shared<K> {
                     if failing.remove(&source).is_some() {
                         info!(kind = %K::plural(&()), "the watch works again");
                     }
-                    if self.relay().take(source, event, &self.store, prune)
-                        && let Some(gate) = &self.gate
-                    {
-                        gate.open();
+                    let complete = self.relay().take(source, event, &self.store, prune);
+                    if complete {
+                        self.synced.send_replace(true);
+                        self.gate.iter().for_each(Gate::open);
                     }
                 }
                 Err(error) => {
@@ -172,7 +233,9 @@ struct Relay<K: Watched> {
     /// Sources whose first list is not complete.
     waiting: usize,
     subscribers: Vec<Arc<Queue<K>>>,
-    unreadable: Vec<futures::channel::mpsc::UnboundedSender<Unreadable<K>>>,
+    /// Objects that cannot be read, and who wants to know.
+    broken: HashMap<ObjectRef<K>, Unreadable<K>>,
+    reports: Vec<UnboundedSender<Unreadable<K>>>,
     /// Objects that were seen before every source was complete; `None` afterwards.
     early: Option<HashMap<ObjectRef<K>, K>>,
 }
@@ -185,7 +248,8 @@ impl<K: Watched> Relay<K> {
             known: Vec::new(),
             waiting: 0,
             subscribers: Vec::new(),
-            unreadable: Vec::new(),
+            broken: HashMap::new(),
+            reports: Vec::new(),
             early: Some(HashMap::new()),
         }
     }
@@ -209,6 +273,7 @@ impl<K: Watched> Relay<K> {
                     Err(invalid) => key_of(invalid),
                 };
                 self.known[source].remove(&key);
+                self.broken.remove(&key);
                 self.gone(&key, object.ok(), store);
             }
             Event::InitDone => return self.listed(source, store),
@@ -227,9 +292,14 @@ impl<K: Watched> Relay<K> {
         self.known[source].insert(key.clone());
         match object {
             Ok(mut object) => {
+                if let Some(mended) = self.broken.remove(&key) {
+                    self.report(Unreadable { error: None, ..mended });
+                }
                 let known = store.get(&key);
                 // A list repeats what did not change.
-                if known.is_some_and(|known| known.uid() == object.uid() && known.resource_version() == object.resource_version()) {
+                if known.is_some_and(|known| {
+                    known.uid() == object.uid() && known.resource_version() == object.resource_version()
+                }) {
                     return;
                 }
                 object.managed_fields_mut().clear();
@@ -237,10 +307,32 @@ impl<K: Watched> Relay<K> {
                 self.write(object);
             }
             // The last readable state stays: what it made goes on working.
-            Err(invalid) => {
-                let report = Unreadable { object: key, generation: invalid.metadata.generation, error: invalid.error };
-                self.unreadable.retain(|sender| sender.unbounded_send(report.clone()).is_ok());
+            Err(InvalidObject { error, metadata }) => {
+                let report = Unreadable {
+                    object: key.clone(),
+                    uid: metadata.uid,
+                    generation: metadata.generation,
+                    error: Some(error),
+                };
+                let is_known = self.broken.get(&key).is_some_and(|known| {
+                    (&known.uid, known.generation, &known.error) == (&report.uid, report.generation, &report.error)
+                });
+                if !is_known {
+                    self.broken.insert(key, report.clone());
+                    self.report(report);
+                }
             }
+        }
+    }
+
+    fn report(&mut self, report: Unreadable<K>) {
+        self.reports.retain(|sender| sender.unbounded_send(report.clone()).is_ok());
+    }
+
+    fn report_to(&mut self, sender: UnboundedSender<Unreadable<K>>) {
+        let open = self.broken.values().all(|report| sender.unbounded_send(report.clone()).is_ok());
+        if open {
+            self.reports.push(sender);
         }
     }
 
@@ -262,6 +354,7 @@ impl<K: Watched> Relay<K> {
         let vanished: Vec<_> = self.known[source].difference(&listing).cloned().collect();
         self.known[source] = listing;
         for key in vanished {
+            self.broken.remove(&key);
             self.gone(&key, None, store);
         }
         self.waiting = self.listing.iter().filter(|listing| listing.is_some()).count();
@@ -293,15 +386,18 @@ impl<K: Watched> Relay<K> {
             self.gone(&ObjectRef::from_obj(&*object), None, store);
         }
         self.known.iter_mut().for_each(HashSet::clear);
+        self.broken.clear();
+        self.early = Some(HashMap::new());
     }
 
     fn subscribe(&mut self, store: &Store<K>) -> Subscription<K> {
-        let queue = Arc::new(Queue::default());
-        for object in store.state() {
+        let (queue, existing) = (Arc::new(Queue::default()), store.state());
+        let seeded = existing.len();
+        for object in existing {
             queue.push(ObjectRef::from_obj(&*object), object);
         }
         self.subscribers.push(queue.clone());
-        Subscription(queue)
+        Subscription { queue, seeded }
     }
 
     fn tell(&mut self, object: &Arc<K>) {
@@ -352,15 +448,25 @@ impl<K: Watched> Queue<K> {
 }
 
 /// The changes of a [`Shared`] kind, for one reader. It never ends.
-pub struct Subscription<K: Watched>(Arc<Queue<K>>);
+pub struct Subscription<K: Watched> {
+    queue: Arc<Queue<K>>,
+    seeded: usize,
+}
+
+impl<K: Watched> Subscription<K> {
+    /// How many objects existed when the subscription began; they come first.
+    pub fn seeded(&self) -> usize {
+        self.seeded
+    }
+}
 
 impl<K: Watched> Stream for Subscription<K> {
     type Item = Arc<K>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         // Registered before looking, so that a push in between wakes us.
-        self.0.waker.register(cx.waker());
-        match self.0.pop() {
+        self.queue.waker.register(cx.waker());
+        match self.queue.pop() {
             Some(object) => Poll::Ready(Some(object)),
             None => Poll::Pending,
         }

@@ -25,7 +25,9 @@ fn good(name: &str, version: u64) -> DeserializeGuard<ConfigMap> {
 
 fn feed(shared: &Shared<ConfigMap>, events: Vec<Event<DeserializeGuard<ConfigMap>>>) {
     for event in events {
-        shared.relay().take(0, event, &shared.store, |_| {});
+        if shared.relay().take(0, event, &shared.store, |_| {}) {
+            shared.synced.send_replace(true);
+        }
     }
 }
 
@@ -55,7 +57,8 @@ fn nothing_is_seen_before_every_source_is_complete() {
     assert!(shared.synced().now_or_never().is_none());
     // Deleted before the second source was complete: must not appear afterwards.
     feed(&shared, vec![Event::Apply(good("b", 2)), Event::Delete(good("a", 3))]);
-    assert!(shared.relay().take(1, Event::InitDone, &shared.store, |_| {}));
+    assert!(shared.relay().take(1, Event::InitDone, &shared.store, |_| {}), "now it is complete");
+    shared.synced.send_replace(true);
     assert_eq!((names(&shared), drain(&mut subscription)), (vec!["b".to_owned()], vec!["b".to_owned()]));
     assert!(shared.synced().now_or_never().is_some());
 }
@@ -78,8 +81,20 @@ fn an_object_that_does_not_parse_is_reported_and_keeps_its_last_state() {
     feed(&shared, vec![Event::Init, Event::InitApply(good("a", 1)), Event::InitApply(broken("b")), Event::InitDone]);
     feed(&shared, vec![Event::Apply(broken("a")), Event::Init, Event::InitApply(broken("a")), Event::InitDone]);
     assert_eq!(names(&shared), ["a"]);
-    let reported: Vec<_> = std::iter::from_fn(|| reports.next().now_or_never().flatten()).map(|u| u.object.name).collect();
-    assert_eq!(reported, ["b", "a", "a"]);
+    let reported: Vec<_> =
+        std::iter::from_fn(|| reports.next().now_or_never().flatten()).map(|u| u.object.name).collect();
+    assert_eq!(reported, ["b", "a"]);
+}
+
+#[test]
+fn who_asks_late_learns_what_cannot_be_read_and_when_it_can_again() {
+    let shared = started();
+    feed(&shared, vec![Event::Init, Event::InitApply(broken("b")), Event::InitDone]);
+    let mut reports = shared.unreadable();
+    let mut next = || reports.next().now_or_never().flatten().map(|u| (u.object.name, u.error));
+    assert_eq!(next(), Some(("b".to_owned(), Some("no".to_owned()))));
+    feed(&shared, vec![Event::Apply(good("b", 10))]);
+    assert_eq!((next(), next()), (Some(("b".to_owned(), None)), None));
 }
 
 #[test]
@@ -90,6 +105,14 @@ fn clearing_tells_every_object() {
     drain(&mut subscription);
     shared.clear();
     assert_eq!((drain(&mut subscription), names(&shared)), (vec!["a".to_owned()], vec![]));
+    assert!(!shared.is_synced(), "an empty store says nothing");
+    // Seen during a list that never completed: no ghost of it later.
+    shared.relay().begin(1);
+    feed(&shared, vec![Event::Init, Event::InitApply(good("ghost", 2))]);
+    shared.clear();
+    shared.relay().begin(1);
+    feed(&shared, vec![Event::Init, Event::InitApply(good("b", 3)), Event::InitDone]);
+    assert_eq!((drain(&mut subscription), names(&shared)), (vec!["b".to_owned()], vec!["b".to_owned()]));
 }
 
 /// 10,000 random events, subscribers that read at different speeds and one that comes late: each ends with the last
@@ -98,7 +121,7 @@ fn clearing_tells_every_object() {
 async fn no_subscriber_misses_the_last_state_of_any_object() {
     let shared = started();
     feed(&shared, vec![Event::Init, Event::InitDone]);
-    let reader = |pause: u64, mut subscription: Subscription<ConfigMap>, shared: Shared<ConfigMap>| async move {
+    let reader = |pause: usize, mut subscription: Subscription<ConfigMap>, shared: Shared<ConfigMap>| async move {
         // What the subscriber believes: the version of each object, or `None` once the store does not have it.
         let mut believed: HashMap<String, Option<String>> = HashMap::new();
         loop {
@@ -108,7 +131,7 @@ async fn no_subscriber_misses_the_last_state_of_any_object() {
             }
             let held = shared.store.get(&ObjectRef::from_obj(&*object));
             believed.insert(object.name_any(), held.and_then(|o| o.resource_version()));
-            if pause > 0 && believed.len() as u64 % pause == 0 {
+            if pause > 0 && believed.len().is_multiple_of(pause) {
                 tokio::task::yield_now().await;
             }
         }
@@ -129,16 +152,16 @@ async fn no_subscriber_misses_the_last_state_of_any_object() {
         if version == 5_000 {
             readers.push(tokio::spawn(reader(2, shared.subscribe(), shared.clone())));
         }
-        if seed % 11 == 0 {
+        if seed.is_multiple_of(11) {
             tokio::task::yield_now().await;
         }
     }
-    let expected: HashMap<_, _> =
-        shared.store.state().iter().map(|o| (o.name_any(), o.resource_version())).collect();
+    let expected: HashMap<_, _> = shared.store.state().iter().map(|o| (o.name_any(), o.resource_version())).collect();
     // The last event, behind everything else in every queue.
     feed(&shared, vec![Event::Apply(good("end", 10_001))]);
     for reader in readers {
-        let believed: HashMap<_, _> = reader.await.unwrap().into_iter().filter(|(_, version)| version.is_some()).collect();
+        let believed: HashMap<_, _> =
+            reader.await.unwrap().into_iter().filter(|(_, version)| version.is_some()).collect();
         assert_eq!(believed, expected);
     }
 }
