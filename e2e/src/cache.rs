@@ -1,0 +1,75 @@
+//! Things that take long to make, kept under `~/.cache/openfunction` by the hash of what made them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
+};
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+
+/// The folder of the cache: `OPENFUNCTION_CACHE`, or `openfunction` in the user's cache folder.
+pub fn folder() -> Result<PathBuf> {
+    if let Some(folder) = std::env::var_os("OPENFUNCTION_CACHE") {
+        return Ok(folder.into());
+    }
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    Ok(cache.or_else(home).context("HOME is not set, so there is no place for the cache")?.join("openfunction"))
+}
+
+/// The folder of a part, made by `make` if it is not there. `inputs` is everything that the result depends on.
+///
+/// The part is made in a folder of its own and then renamed, so that an interrupted `make` leaves nothing that counts.
+/// Older versions of the part are removed.
+pub fn part(name: &str, inputs: &[&str], make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let parts = folder()?.join("parts");
+    let hash: String = Sha256::digest(inputs.join("\0")).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let folder = parts.join(format!("{name}-{hash}"));
+    if folder.exists() {
+        return Ok(folder);
+    }
+    let began = Instant::now();
+    eprintln!("making {name} (once; kept in {})", folder.display());
+    let making = parts.join(format!(".{name}-{hash}.{}", std::process::id()));
+    fs::create_dir_all(&making).with_context(|| format!("cannot make {}", making.display()))?;
+    make(&making).inspect_err(|_| drop(fs::remove_dir_all(&making))).with_context(|| format!("cannot make {name}"))?;
+    // Somebody else may have been faster; theirs is as good.
+    if fs::rename(&making, &folder).is_err() {
+        fs::remove_dir_all(&making)?;
+    }
+    remove_older(&parts, name, &folder)?;
+    eprintln!("made {name} in {:.0?}", began.elapsed());
+    Ok(folder)
+}
+
+fn remove_older(parts: &Path, name: &str, keep: &Path) -> Result<()> {
+    for entry in fs::read_dir(parts)? {
+        let path = entry?.path();
+        let is_version = path
+            .file_name()
+            .and_then(|n| n.to_str()?.strip_prefix(name)?.strip_prefix('-'))
+            .is_some_and(|hash| hash.len() == 12);
+        if is_version && path != keep {
+            fs::remove_dir_all(path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs a command and returns what it printed on stdout.
+///
+/// # Errors
+/// A program that is not installed, or one that fails: then with what it printed last.
+pub fn run(command: &mut Command) -> Result<String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().with_context(|| format!("{program} cannot be run; is it installed?"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let last: Vec<_> = said.lines().rev().take(15).collect();
+        bail!("{command:?} failed ({}):\n{}", output.status, last.into_iter().rev().collect::<Vec<_>>().join("\n"));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

@@ -1,0 +1,160 @@
+//! `cargo verify`: the checks, cheapest first, with time and result of each.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    process::{Command, ExitCode, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context, Result, bail};
+use openfunction_proto::crds;
+
+use crate::parts;
+
+/// What a check came to.
+#[derive(Debug, Default)]
+struct Tally {
+    passed: u32,
+    failed: u32,
+}
+
+/// A check: its name, and what it does.
+type Check = (&'static str, fn() -> Result<Tally>);
+
+const CHECKS: &[Check] = &[
+    ("generated files", generated_files),
+    ("format", format),
+    ("licences and dependencies", dependencies),
+    ("lints", lints),
+    ("docs", docs),
+    ("tests", tests),
+    ("tests on a real API server", api_server_tests),
+];
+
+/// Runs every check, also after one has failed. The last line counts them, tests one by one.
+pub fn main() -> ExitCode {
+    let mut total = Tally::default();
+    let mut lines = Vec::new();
+    for (name, check) in CHECKS {
+        println!("== {name}");
+        let began = Instant::now();
+        let tally = check().unwrap_or_else(|error| {
+            println!("{error:#}");
+            Tally { passed: 0, failed: 1 }
+        });
+        total.passed += tally.passed;
+        total.failed += tally.failed;
+        let result = if tally.failed == 0 { "ok" } else { "FAILED" };
+        lines.push(format!("{result:6} {:6.1} s  {name}", began.elapsed().as_secs_f64()));
+        println!();
+    }
+    lines.iter().for_each(|line| println!("{line}"));
+    println!("{} passed, {} failed", total.passed, total.failed);
+    if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A command of the workspace. The user's cluster is never touched.
+fn cargo(args: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(crate::root()).args(args).env_remove("KUBECONFIG");
+    command
+}
+
+fn succeed(command: &mut Command) -> Result<Tally> {
+    if command.status().with_context(|| format!("{command:?} cannot be run"))?.success() {
+        return Ok(Tally { passed: 1, failed: 0 });
+    }
+    bail!("{command:?} failed")
+}
+
+fn generated_files() -> Result<Tally> {
+    let folder = crate::root().join("deploy/charts/crds/files");
+    let mut tally = Tally::default();
+    for crd in crds::all() {
+        let path = folder.join(crds::file_name(&crd));
+        if fs::read_to_string(&path).ok().as_deref() == Some(&crds::to_yaml(&crd)) {
+            tally.passed += 1;
+        } else {
+            println!("{} is stale: run `cargo run --bin crdgen`", path.display());
+            tally.failed += 1;
+        }
+    }
+    Ok(tally)
+}
+
+fn format() -> Result<Tally> {
+    succeed(&mut cargo(&["fmt", "--all", "--check"]))
+}
+
+fn lints() -> Result<Tally> {
+    succeed(&mut cargo(&[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--features",
+        "e2e/api-server",
+        "--quiet",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}
+
+fn docs() -> Result<Tally> {
+    succeed(cargo(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// Advisories need a database that cannot be had offline; licences, bans and sources are always checked.
+fn dependencies() -> Result<Tally> {
+    let mut deny = Command::new(parts::cargo_deny()?);
+    succeed(deny.current_dir(crate::root()).args(["check", "--hide-inclusion-graph", "licenses", "bans", "sources"]))
+}
+
+fn tests() -> Result<Tally> {
+    counted(&mut cargo(&["test", "--workspace", "--no-fail-fast"]))
+}
+
+fn api_server_tests() -> Result<Tally> {
+    parts::control_plane()?;
+    parts::foreign_crds()?;
+    counted(&mut cargo(&["test", "--workspace", "--features", "e2e/api-server", "--test", "api_server"]))
+}
+
+/// Runs tests, shows what they print, and adds their results up.
+fn counted(command: &mut Command) -> Result<Tally> {
+    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("{command:?} cannot be run"))?;
+    let output = child.stdout.take().context("the output is piped")?;
+    let mut tally = Tally::default();
+    for line in BufReader::new(output).lines() {
+        let line = line?;
+        println!("{line}");
+        if let Some(result) = line.strip_prefix("test result: ") {
+            tally.passed += number_before(result, " passed");
+            tally.failed += number_before(result, " failed");
+        }
+    }
+    if !child.wait()?.success() && tally.failed == 0 {
+        bail!("{command:?} failed");
+    }
+    if tally.passed == 0 {
+        bail!("{command:?} ran no test");
+    }
+    Ok(tally)
+}
+
+fn number_before(text: &str, word: &str) -> u32 {
+    let before = text.split(word).next().unwrap_or_default();
+    before.rsplit(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_read_from_the_line_of_cargo() {
+        let line = "FAILED. 39 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 7.56s";
+        assert_eq!((number_before(line, " passed"), number_before(line, " failed")), (39, 2));
+    }
+}
