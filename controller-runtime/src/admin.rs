@@ -79,7 +79,7 @@ async fn set_filter(
 
 #[cfg(test)]
 mod tests {
-    use axum::body::Body;
+    use axum::{body::Body, extract::connect_info::MockConnectInfo};
     use http::Request;
     use http_body_util::BodyExt;
     use tower::ServiceExt;
@@ -106,5 +106,20 @@ mod tests {
         gate.open();
         assert_eq!(get(router.clone(), "/ready").await.0, StatusCode::OK);
         assert!(get(router, "/metrics").await.1.contains("openfunction_test_leader"));
+    }
+
+    async fn set_filter_from(peer: &str, filter: &str) -> StatusCode {
+        let (_subscriber, telemetry) = crate::telemetry::tests::build(&[]);
+        let router = router(Metrics::new("test").unwrap(), Readiness::default(), Some(telemetry));
+        let peer: SocketAddr = peer.parse().unwrap();
+        let request = Request::put("/log-filter").body(Body::from(filter.to_owned())).unwrap();
+        router.layer(MockConnectInfo(peer)).oneshot(request).await.unwrap().status()
+    }
+
+    #[tokio::test]
+    async fn only_the_machine_itself_may_change_the_log_filter() {
+        assert_eq!(set_filter_from("10.1.2.3:4", "debug").await, StatusCode::FORBIDDEN);
+        assert_eq!(set_filter_from("127.0.0.1:4", "kube=loud").await, StatusCode::BAD_REQUEST);
+        assert_eq!(set_filter_from("[::1]:4", "debug").await, StatusCode::OK);
     }
 }

@@ -112,7 +112,7 @@ pub fn context_of(headers: &HeaderMap) -> Context {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use clap::Parser;
     use opentelemetry::trace::TraceContextExt;
     use opentelemetry_proto::tonic::collector::trace::v1::{
@@ -126,9 +126,14 @@ mod tests {
         Args::parse_from(std::iter::once(&"test").chain(flags))
     }
 
+    /// Telemetry that is not the process's own.
+    pub(crate) fn build(flags: &[&str]) -> (impl Subscriber + Send + Sync + use<>, Telemetry) {
+        Telemetry::build("test", &args(flags)).unwrap()
+    }
+
     #[test]
     fn the_filter_can_be_changed_while_running() {
-        let (subscriber, telemetry) = Telemetry::build("test", &args(&["--log-filter", "warn"])).unwrap();
+        let (subscriber, telemetry) = build(&["--log-filter", "warn"]);
         tracing::subscriber::with_default(subscriber, || {
             assert!(!tracing::enabled!(tracing::Level::INFO));
             telemetry.set_filter("info").unwrap();
@@ -172,7 +177,7 @@ mod tests {
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let collector = tonic::transport::Server::builder().add_service(TraceServiceServer::new(Collector(sender)));
         tokio::spawn(collector.serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener)));
-        let (subscriber, telemetry) = Telemetry::build("test", &args(&["--otlp-endpoint", &endpoint])).unwrap();
+        let (subscriber, telemetry) = build(&["--otlp-endpoint", &endpoint]);
         tracing::subscriber::with_default(subscriber, || {
             tracing::info_span!("reconcile", kind = "Function").in_scope(|| tracing::info!("hello"));
         });
