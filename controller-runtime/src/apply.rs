@@ -71,7 +71,7 @@ impl ApplyError {
 /// What applying an object came to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Applied {
-    /// The live object holds all that is wanted; no request was made.
+    /// The live object holds all that is wanted, or the cache has not seen our last write yet; no request was made.
     Unchanged,
     /// The object was written; this is how the API server holds it.
     Written(Box<DynamicObject>),
@@ -111,8 +111,10 @@ struct Last {
     difference: Difference,
     /// The API server's answer did not hold it either.
     refused: bool,
+    /// resourceVersion of the object before it.
+    version: Option<String>,
     at: Instant,
-    /// How often the same difference was met in a row.
+    /// How often the same was applied in a row.
     times: u32,
 }
 
@@ -145,7 +147,7 @@ impl Applier {
             None => api.get_opt(&key.name).await.map_err(failed)?.as_ref().map(to_json),
         };
         let mut params = PatchParams::apply(&self.manager);
-        let mut before = None;
+        let (mut before, mut version) = (None, None);
         if let Some(live) = live.or(found.as_ref()) {
             refuse_foreign(&key, wanted.owner_references(), live)?;
             let Some(difference) = contained::difference(&wanted_json, live) else {
@@ -153,8 +155,11 @@ impl Applier {
                 return Ok(Applied::Unchanged);
             };
             let difference = without_secrets(&key, difference);
-            if let Some(retry_after) = self.hold_back(&key, &hash, &difference) {
-                return Ok(Applied::NotConverging { difference, retry_after });
+            version = live.pointer("/metadata/resourceVersion").and_then(Value::as_str).map(str::to_owned);
+            match self.hold_back(&key, &hash, &difference, version.as_deref()) {
+                Hold::No => {}
+                Hold::CacheIsLate => return Ok(Applied::Unchanged),
+                Hold::NotConverging(retry_after) => return Ok(Applied::NotConverging { difference, retry_after }),
             }
             tracing::debug!(kind = key.kind, name = key.name, %difference, "applying");
             // Another object of the same name is a conflict, and is left alone.
@@ -165,7 +170,7 @@ impl Applier {
         let written = api.patch(&key.name, &params, &Patch::Apply(&wanted_json)).await.map_err(failed)?;
         let refused = contained::difference(&wanted_json, &to_json(&written)).map(|d| without_secrets(&key, d));
         if let Some(difference) = refused.clone().or(before) {
-            self.remember(key, hash, difference, refused.is_some());
+            self.remember(key, hash, difference, refused.is_some(), version);
         }
         Ok(match refused {
             None => Applied::Written(Box::new(written)),
@@ -173,26 +178,30 @@ impl Applier {
         })
     }
 
-    /// Whether applying the same again is of no use now; then, when it may be.
-    fn hold_back(&self, key: &Key, hash: &str, difference: &Difference) -> Option<Option<Duration>> {
+    /// Whether applying the same again is of no use now.
+    fn hold_back(&self, key: &Key, hash: &str, difference: &Difference, version: Option<&str>) -> Hold {
         let last = self.lock();
-        let last = last.get(key).filter(|last| last.hash == hash && last.difference == *difference)?;
+        let Some(last) = last.get(key).filter(|last| last.hash == hash) else { return Hold::No };
         if last.refused {
-            return Some(None);
+            return if last.difference == *difference { Hold::NotConverging(None) } else { Hold::No };
         }
+        if version.is_some() && last.version.as_deref() == version {
+            return Hold::CacheIsLate;
+        }
+        // Whatever differs now: somebody does not want it as we do.
         let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(last.times - 1)).min(LONGEST_PAUSE);
         let left = pause.saturating_sub(last.at.elapsed());
-        (!left.is_zero()).then_some(Some(left))
+        if left.is_zero() { Hold::No } else { Hold::NotConverging(Some(left)) }
     }
 
-    fn remember(&self, key: Key, hash: String, difference: Difference, refused: bool) {
+    fn remember(&self, key: Key, hash: String, difference: Difference, refused: bool, version: Option<String>) {
         let mut all = self.lock();
-        let same = all.get(&key).filter(|last| last.hash == hash && last.difference == difference);
+        let same = all.get(&key).filter(|last| last.hash == hash && last.at.elapsed() < 2 * LONGEST_PAUSE);
         let times = same.map_or(0, |last| last.times).saturating_add(1);
         if all.len() >= REMEMBERED {
             all.retain(|_, last| last.at.elapsed() < LONGEST_PAUSE);
         }
-        all.insert(key, Last { hash, difference, refused, at: Instant::now(), times });
+        all.insert(key, Last { hash, difference, refused, version, at: Instant::now(), times });
     }
 
     /// The object is as we want it. That somebody changed it a while ago is remembered: they may do so again.
@@ -214,6 +223,15 @@ impl Applier {
         object.annotations_mut().insert(annotation, hash.clone());
         (object, hash)
     }
+}
+
+/// Whether an apply waits.
+enum Hold {
+    No,
+    /// The cache shows the object as it was before our last write.
+    CacheIsLate,
+    /// The object does not keep what we apply; then, when to try again.
+    NotConverging(Option<Duration>),
 }
 
 fn to_json(object: &DynamicObject) -> Value {
@@ -432,8 +450,13 @@ mod tests {
         let (mut theirs, ours) = (held(&applier, "ours"), held(&applier, "ours"));
         theirs["data"]["key"] = json!("theirs");
         let api = api.expect(Method::PATCH, PATH, ours);
+        theirs["metadata"]["resourceVersion"] = json!("1");
         assert!(matches!(applier.apply(wanted("ours"), Some(&theirs)).await.unwrap(), Applied::Written(_)));
-        // Back again, as it was before.
+        let late = applier.apply(wanted("ours"), Some(&theirs)).await.unwrap();
+        assert_eq!(late, Applied::Unchanged, "the cache has not seen the write yet");
+        // Changed back, each time in another way.
+        theirs["metadata"]["resourceVersion"] = json!("3");
+        theirs["data"]["key"] = json!("theirs again");
         let second = applier.apply(wanted("ours"), Some(&theirs)).await.unwrap();
         let Applied::NotConverging { difference, retry_after: Some(pause) } = second else { panic!("{second:?}") };
         assert_eq!(difference.path, "data.key");

@@ -161,7 +161,8 @@ impl State {
             Step::SwapAuthority => {
                 if let Some(next) = self.next_authority.take() {
                     self.previous_authority = Some(std::mem::replace(&mut self.authority, next).certificate);
-                    self.leaf = make_leaf(&self.authority, name, hosts, now, lifetimes)?;
+                    let names: Vec<String> = self.hosts.split(',').map(str::to_owned).collect();
+                    self.leaf = make_leaf(&self.authority, name, &names, now, lifetimes)?;
                     self.since = now;
                 }
             }

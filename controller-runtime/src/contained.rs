@@ -121,7 +121,7 @@ fn is_dropped(path: &Path<'_>, wanted: &Value) -> bool {
         }
         Value::Array(items) => items.is_empty(),
         Value::Bool(false) => DROPPED_WHEN_FALSE.contains(&path.field()),
-        Value::String(text) if text.is_empty() && path.field() == "value" => true,
+        Value::String(text) if text.is_empty() && path.field() == "value" => !is_key_of_user(path),
         _ => is_unset(path, wanted),
     }
 }
@@ -171,9 +171,14 @@ const UNSET_WHEN_EMPTY: &[&str] = &[
     "terminationMessagePolicy",
 ];
 
+/// In a label, a ConfigMap's data and the like, the name of the field is the user's.
+fn is_key_of_user(path: &Path<'_>) -> bool {
+    is_map(path.parent_field()) && path.parent_field() != "metadata"
+}
+
 fn is_unset(path: &Path<'_>, wanted: &Value) -> bool {
     match wanted {
-        Value::String(text) => text.is_empty() && UNSET_WHEN_EMPTY.contains(&path.field()),
+        Value::String(text) => text.is_empty() && UNSET_WHEN_EMPTY.contains(&path.field()) && !is_key_of_user(path),
         // A probe cannot have a timeout of 0 s: that is the default.
         Value::Number(number) => {
             let field = path.field();
@@ -391,6 +396,7 @@ mod tests {
         assert!(path_of(json!({"triggers": {"http": {}}}), json!({"triggers": {}})).is_some());
         let worker = json!({"nodeSelector": {"node-role.kubernetes.io/worker": ""}});
         assert!(path_of(worker, json!({"nodeSelector": {}})).is_some());
+        assert!(path_of(json!({"data": {"namespace": ""}}), json!({"data": {"namespace": "a"}})).is_some());
     }
 
     #[test]

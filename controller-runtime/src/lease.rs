@@ -161,7 +161,9 @@ impl Elector {
                 }
             }
         }
-        let _ = timeout_at(held_since + self.config.renew_deadline() + self.config.stop_limit(), work).await;
+        if self.held.is_some() {
+            let _ = timeout_at(held_since + self.config.renew_deadline() + self.config.stop_limit(), work).await;
+        }
     }
 
     /// Renews after the retry period, again and again until it succeeds (then: when it was asked for) or somebody else
@@ -250,20 +252,33 @@ impl Elector {
 
     /// Gives the lease back, so that the next candidate need not wait.
     async fn release(&mut self) {
-        let Some(mut lease) = self.held.take() else { return };
-        if let Some(spec) = &mut lease.spec {
-            spec.holder_identity = None;
-            spec.renew_time = Some(MicroTime(Timestamp::now()));
-        }
-        let released =
-            timeout(self.config.retry_period(), self.api.replace(&self.config.name, &PostParams::default(), &lease))
-                .await;
-        match released {
-            Ok(Ok(_)) => info!(lease = self.config.name, "the lease is released"),
+        let Some(held) = self.held.take() else { return };
+        match timeout(self.config.retry_period(), self.vacate(held)).await {
+            Ok(Ok(())) => info!(lease = self.config.name, "the lease is released"),
             Ok(Err(error)) => {
-                warn!(lease = self.config.name, "the lease is not released: {}", crate::client::describe(&error))
+                warn!(lease = self.config.name, "the lease is not released: {}", crate::client::describe(&error));
             }
             Err(_) => warn!(lease = self.config.name, "the lease is not released: no answer"),
+        }
+    }
+
+    async fn vacate(&self, mut lease: Lease) -> kube::Result<()> {
+        loop {
+            if let Some(spec) = &mut lease.spec {
+                spec.holder_identity = None;
+                spec.renew_time = Some(MicroTime(Timestamp::now()));
+            }
+            match self.api.replace(&self.config.name, &PostParams::default(), &lease).await {
+                // A renewal whose answer we did not wait for may have been written.
+                Err(kube::Error::Api(status)) if status.is_conflict() => {
+                    lease = self.api.get(&self.config.name).await?
+                }
+                other => return other.map(drop),
+            }
+            let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
+            if holder != Some(&self.config.identity) {
+                return Ok(());
+            }
         }
     }
 }

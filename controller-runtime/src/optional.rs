@@ -18,8 +18,12 @@ use kube::{
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-/// How often, a second apart, an API is looked for whose CRD is there. A CRD may lack the wanted version for ever.
+/// How often an API is looked for, [`FAST_LOOK`] apart, whose CRD is there. A CRD may lack the wanted version for ever.
 const LOOKS: u32 = 30;
+/// How many of these looks are made in any case: discovery may be late.
+const SETTLING: u32 = 5;
+const FAST_LOOK: Duration = Duration::from_secs(1);
+const SLOW_LOOK: Duration = Duration::from_secs(60);
 
 /// An API that may be absent.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -101,15 +105,19 @@ impl OptionalApis {
         let crds: Api<PartialObjectMeta<CustomResourceDefinition>> = Api::all(client.clone());
         let mut events = watcher(crds, watcher::Config::default()).default_backoff().boxed();
         let (mut existing, mut listing) = (BTreeSet::new(), None::<BTreeSet<String>>);
-        let mut looks_left = 0;
+        let mut looks_left = 0_u32;
         loop {
-            // A CRD is there before its API is: look again for a while if one is expected.
-            let expected = looks_left > 0
-                && self.wanted.iter().any(|api| existing.contains(&api.crd_name()) && !self.is_served(*api));
+            // A CRD and its API do not change at the same time: look again for a while, and, as long as an API is
+            // expected, now and then.
+            let expected = self.wanted.iter().any(|api| existing.contains(&api.crd_name()) && !self.is_served(*api));
+            let again = match looks_left {
+                0 => expected.then_some(SLOW_LOOK),
+                left => (expected || left > LOOKS - SETTLING).then_some(FAST_LOOK),
+            };
             let event = tokio::select! {
                 event = events.next() => event,
-                () = tokio::time::sleep(Duration::from_secs(1)), if expected => {
-                    looks_left -= 1;
+                () = tokio::time::sleep(again.unwrap_or_default()), if again.is_some() => {
+                    looks_left = looks_left.saturating_sub(1);
                     self.look(client, &existing).await;
                     continue;
                 }

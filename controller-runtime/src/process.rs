@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, process::ExitCode, sync::Arc, time::Duration};
 
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, future::FusedFuture};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
@@ -321,7 +321,9 @@ impl Runtime {
             error!("{reason:#}");
             // The lease is released, so that the next replica need not wait for it.
             self.stop.cancel();
-            let _ = tokio::time::timeout(self.args.grace_period, &mut leading).await;
+            if !leading.is_terminated() {
+                let _ = tokio::time::timeout(self.args.grace_period, &mut leading).await;
+            }
             return Err(reason);
         }
         tokio::time::sleep(LINGER).await;

@@ -93,6 +93,9 @@ pub async fn serve(
         tokio::spawn(async move {
             let _place = place;
             let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await else { return };
+            // Chosen at once: looking at the first bytes would have no time limit.
+            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            let server = if is_http2 { server.http2_only() } else { server.http1_only() };
             let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
             if let Err(error) = watcher.watch(connection.into_owned()).await {
                 tracing::debug!(error, "a connection ended");

@@ -103,8 +103,9 @@ impl<K: Watched> Shared<K> {
     /// Forgets every object, as if all had been deleted: the API that served them is gone. Until the next list is
     /// complete, nothing is known about objects.
     pub fn clear(&self) {
-        self.relay().clear(&self.store);
+        // First, so that nobody takes the emptying store for the whole truth.
         self.synced.send_replace(false);
+        self.relay().clear(&self.store);
     }
 
     /// Whether what [`Shared::store`] holds is complete.
@@ -306,8 +307,13 @@ impl<K: Watched> Relay<K> {
                 prune(&mut object);
                 self.write(object);
             }
-            // The last readable state stays: what it made goes on working.
+            // The last readable state stays: what it made goes on working. Not that of another object of the name.
             Err(InvalidObject { error, metadata }) => {
+                let early = self.early.as_ref().and_then(|early| early.get(&key)?.uid());
+                let before = early.or_else(|| store.get(&key)?.uid());
+                if before.is_some() && before != metadata.uid {
+                    self.gone(&key, None, store);
+                }
                 let report = Unreadable {
                     object: key.clone(),
                     uid: metadata.uid,
@@ -362,11 +368,12 @@ impl<K: Watched> Relay<K> {
             && let Some(early) = self.early.take()
         {
             self.writer.apply_watcher_event(&Event::Init);
-            for object in early.into_values() {
+            for object in early.values() {
                 self.writer.apply_watcher_event(&Event::InitApply(object.clone()));
-                self.tell(&Arc::new(object));
             }
             self.writer.apply_watcher_event(&Event::InitDone);
+            // Only now, since who is told looks into the store.
+            early.into_values().for_each(|object| self.tell(&Arc::new(object)));
         }
         self.waiting == 0
     }

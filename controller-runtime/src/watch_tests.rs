@@ -87,6 +87,17 @@ fn an_object_that_does_not_parse_is_reported_and_keeps_its_last_state() {
 }
 
 #[test]
+fn the_state_of_a_deleted_object_is_not_kept_for_a_new_one_that_does_not_parse() {
+    let shared = started();
+    feed(&shared, vec![Event::Init, Event::InitApply(good("a", 1)), Event::InitDone]);
+    let mut recreated = object("a", 9).metadata;
+    recreated.uid = Some("another".to_owned());
+    let invalid = DeserializeGuard(Err(InvalidObject { error: "no".to_owned(), metadata: recreated }));
+    feed(&shared, vec![Event::Init, Event::InitApply(invalid), Event::InitDone]);
+    assert!(names(&shared).is_empty());
+}
+
+#[test]
 fn who_asks_late_learns_what_cannot_be_read_and_when_it_can_again() {
     let shared = started();
     feed(&shared, vec![Event::Init, Event::InitApply(broken("b")), Event::InitDone]);
@@ -164,4 +175,25 @@ async fn no_subscriber_misses_the_last_state_of_any_object() {
             reader.await.unwrap().into_iter().filter(|(_, version)| version.is_some()).collect();
         assert_eq!(believed, expected);
     }
+}
+
+#[test]
+fn a_failed_watch_says_what_is_missing_and_what_to_do() {
+    let failed = |code: u16, reason: &str| {
+        let status = kube::core::Status::failure("User \"a\" cannot list", reason).with_code(code);
+        explain::<openfunction_proto::core::Function>(&watcher::Error::InitialListFailed(kube::Error::Api(Box::new(
+            status,
+        ))))
+    };
+    let missing = failed(404, "NotFound");
+    assert!(
+        missing.contains("does not serve functions.core.openfunction.io in version v1beta2: install the CRDs"),
+        "{missing}"
+    );
+    let forbidden = failed(403, "Forbidden");
+    assert!(
+        forbidden.contains("no permission to list and watch functions.core.openfunction.io: the ClusterRole"),
+        "{forbidden}"
+    );
+    assert!(forbidden.contains("cannot list"), "{forbidden}");
 }
