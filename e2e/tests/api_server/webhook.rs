@@ -27,6 +27,8 @@ use crate::{
 
 /// Requests in a second.
 const RATE: u32 = 50;
+/// Requests after the rotation.
+const AFTERWARDS: usize = 100;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rotating_the_certificate_authority_fails_no_request() {
@@ -87,13 +89,13 @@ async fn rotating_the_certificate_authority_fails_no_request() {
         served.certificates.rotate();
         // Added, then the old one dropped: no certificate of before is left.
         bundle.wait_for(|now| now.as_ref().is_some_and(|now| !now.contains(before.as_str()))).await.unwrap();
-        tokio::time::sleep(Duration::from_secs(2)).await;
     };
     let mut rotated = std::pin::pin!(rotated);
-    let mut sent = 0;
-    loop {
+    // Some requests come after it.
+    let (mut sent, mut last) = (0, usize::MAX);
+    while sent < last {
         tokio::select! {
-            () = &mut rotated => break,
+            () = &mut rotated, if last == usize::MAX => last = sent + AFTERWARDS,
             _ = tick.tick() => {
                 sent += 1;
                 requests.spawn(create(format!("request-{sent}")));
