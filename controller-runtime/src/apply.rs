@@ -15,6 +15,7 @@ use kube::{
 use serde_json::{Map, Value, json};
 
 use crate::{
+    backoff::{self, LONGEST_PAUSE},
     contained::{self, Difference},
     names,
 };
@@ -25,8 +26,6 @@ pub const APPLIED_PREFIX: &str = "applied.openfunction.io/";
 
 /// Pause after an object did not keep what we applied; it doubles with each further time.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
-/// Longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// Objects of which it is remembered how we last applied them.
 const REMEMBERED: usize = 10_000;
 
@@ -189,8 +188,7 @@ impl Applier {
             return Hold::CacheIsLate;
         }
         // Whatever differs now: somebody does not want it as we do.
-        let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(last.times - 1)).min(LONGEST_PAUSE);
-        let left = pause.saturating_sub(last.at.elapsed());
+        let left = backoff::pause(FIRST_PAUSE, last.times - 1).saturating_sub(last.at.elapsed());
         if left.is_zero() { Hold::No } else { Hold::NotConverging(Some(left)) }
     }
 

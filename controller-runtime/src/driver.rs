@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info_span, warn};
 
 use crate::{
+    backoff,
     client::describe,
     conditions::{self, NewCondition},
     events::Events,
@@ -42,8 +43,6 @@ pub trait Failure: Error + Send + Sync + 'static {
 
 /// Pause after the first failure of an object; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// Longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// What the driver works with.
 pub struct Driver {
@@ -136,15 +135,12 @@ impl Driver {
         }
         let mut due: HashMap<ObjectRef<K>, Unreadable<K>> = HashMap::new();
         loop {
-            let retry = async {
-                tokio::time::sleep(FIRST_PAUSE * 10).await;
-            };
             tokio::select! {
                 report = unreadable.next() => match report {
                     Some(report) => drop(due.insert(report.object.clone(), report)),
                     None => return,
                 },
-                () = retry, if !due.is_empty() => {}
+                () = tokio::time::sleep(FIRST_PAUSE * 10), if !due.is_empty() => {}
             }
             let reports: Vec<_> = due.values().cloned().collect();
             for report in reports {
@@ -270,7 +266,7 @@ impl<K: Watched> Progress<K> {
     fn failed(&self, key: &ObjectRef<K>) -> Duration {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(key.clone()).or_default();
-        let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(*count)).min(LONGEST_PAUSE);
+        let pause = backoff::pause(FIRST_PAUSE, *count);
         *count = count.saturating_add(1);
         pause
     }

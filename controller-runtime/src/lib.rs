@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod apply;
 pub mod args;
+mod backoff;
 pub mod certificates;
 pub mod client;
 pub mod conditions;

@@ -20,8 +20,6 @@ fn main() -> Result<()> {
     let server = ApiServer::start()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async { install_crds(&server.client().await?, &own_crds()).await })?;
-    let made = server.kubectl().args(["create", "namespace", "openfunction"]).output()?;
-    anyhow::ensure!(made.status.success(), "the namespace could not be made");
     // The first start makes certificates; the others find them.
     let mut starts = Vec::new();
     for start in 0..=STARTS {

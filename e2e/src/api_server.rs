@@ -30,7 +30,10 @@ use rcgen::{
 };
 use serde_json::{Value, json};
 
-use crate::parts::{self, ControlPlane};
+use crate::{
+    cache::run,
+    parts::{self, ControlPlane},
+};
 
 /// Runs a program until our end of its input is closed; `$1` is a folder that is removed afterwards.
 const UNTIL_CLOSED: &str =
@@ -100,6 +103,8 @@ impl ApiServer {
             .spawn()?;
         let server = Self { programs, folder, _children: [etcd, api_server], port };
         server.wait_until_ready()?;
+        // Where controllers keep their lease and certificates.
+        run(server.kubectl().args(["create", "namespace", crds::NAMESPACE]))?;
         Ok(server)
     }
 

@@ -70,10 +70,10 @@ fn kubernetes() -> Result<PathBuf> {
     let module = crate::root().join("e2e/parts/kubernetes");
     let (go_mod, go_sum) = (fs::read_to_string(module.join("go.mod"))?, fs::read_to_string(module.join("go.sum"))?);
     cache::part("kubernetes", &[KUBERNETES, &go_mod, &go_sum], |folder| {
-        let (minor, version) = ("34", KUBERNETES);
+        let minor = KUBERNETES.split('.').nth(1).context("a version has a minor part")?;
         let base = "k8s.io/component-base/version";
         // Without these, clients see v0.0.0.
-        let flags = format!("-s -w -X {base}.gitVersion={version} -X {base}.gitMajor=1 -X {base}.gitMinor={minor}");
+        let flags = format!("-s -w -X {base}.gitVersion={KUBERNETES} -X {base}.gitMajor=1 -X {base}.gitMinor={minor}");
         go_build(
             &module,
             folder,

@@ -91,8 +91,7 @@ async fn an_object_of_somebody_else_is_left_alone() {
     assert_eq!(api.get("drifting").await.unwrap().data["spec"]["ports"][0]["port"], 80);
 }
 
-/// A field that the API server drops: a container port's name longer than it keeps would be refused, so a Function's
-/// status is applied through the main resource, where it is ignored.
+/// The status of a Function is applied through the main resource, where the API server ignores it.
 #[tokio::test]
 async fn an_object_that_does_not_keep_what_we_apply_is_applied_once() {
     let (_, client, namespace) = server().await;

@@ -13,6 +13,7 @@ use k8s_openapi::{ByteString, apiextensions_apiserver::pkg::apis::apiextensions:
 use kube::{
     Api, Client, ResourceExt,
     api::{DynamicObject, Patch, PatchParams, PostParams},
+    core::{ApiResource, GroupVersionKind},
     runtime::watcher,
 };
 use openfunction_proto::{core::Function, crds};
@@ -57,12 +58,8 @@ impl Drop for Served {
 
 /// Serves webhooks as a controller does, but for the address: there are no Services here.
 pub async fn serve(client: &Client, name: &'static str, webhooks: Webhooks, lifetimes: Lifetimes) -> Served {
-    let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(client.clone());
-    let _ = namespaces
-        .create(&PostParams::default(), &serde_json::from_value(json!({"metadata": {"name": "openfunction"}})).unwrap())
-        .await;
     let hosts = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
-    let certificates = Arc::new(Certificates::new(client.clone(), "openfunction", name, hosts, lifetimes));
+    let certificates = Arc::new(Certificates::new(client.clone(), crds::NAMESPACE, name, hosts, lifetimes));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let stop = CancellationToken::new();
@@ -128,6 +125,12 @@ pub async fn serve_stash(client: &Client) -> Served {
     served
 }
 
+/// Objects of a kind in the namespace `default`, as old clients see them.
+fn v1beta1(client: &Client, kind: &str, plural: &str) -> Api<DynamicObject> {
+    let gvk = GroupVersionKind::gvk("core.openfunction.io", "v1beta1", kind);
+    Api::default_namespaced_with(client.clone(), &ApiResource::from_gvk_with_plural(&gvk, plural))
+}
+
 /// A server of its own, with every CRD and a converter for the kinds that have two versions.
 pub async fn converting_server() -> (ApiServer, Client, Served) {
     let server = ApiServer::start().unwrap();
@@ -137,9 +140,7 @@ pub async fn converting_server() -> (ApiServer, Client, Served) {
     // The API server takes a moment to see a changed conversion.
     for (kind, crd) in CONVERTED {
         let plural = crd.split('.').next().unwrap();
-        let gvk = kube::core::GroupVersionKind::gvk("core.openfunction.io", "v1beta1", kind);
-        let old: Api<DynamicObject> =
-            Api::default_namespaced_with(client.clone(), &kube::core::ApiResource::from_gvk_with_plural(&gvk, plural));
+        let old = v1beta1(&client, kind, plural);
         let probe: DynamicObject = serde_json::from_value(json!({"apiVersion": "core.openfunction.io/v1beta1", "kind": kind, "metadata": {"name": "probe"},
             "spec": {"image": "a", "builder": "b", "runtime": "async", "srcRepo": {"url": "u"}, "serving": {"runtime": "async"}}})).unwrap();
         let params = PostParams { dry_run: true, ..PostParams::default() };
@@ -163,11 +164,7 @@ async fn objects_stored_as_v1beta1_are_listed_by_the_first_replica() {
     install_crds(&client, &[serde_json::to_value(&crd).unwrap()]).await.unwrap();
     let old = json!({"apiVersion": "core.openfunction.io/v1beta1", "kind": "Function", "metadata": {"name": "old", "namespace": "default"},
         "spec": {"image": "a", "port": 9000, "serving": {"runtime": "knative"}}});
-    let resource = kube::core::ApiResource::from_gvk_with_plural(
-        &kube::core::GroupVersionKind::gvk("core.openfunction.io", "v1beta1", "Function"),
-        "functions",
-    );
-    let v1beta1: Api<DynamicObject> = Api::default_namespaced_with(client.clone(), &resource);
+    let v1beta1 = v1beta1(&client, "Function", "functions");
     v1beta1.create(&PostParams::default(), &serde_json::from_value(old).unwrap()).await.unwrap();
 
     // The upgrade: v1beta2 is stored from now on, and nobody converts yet.

@@ -154,7 +154,6 @@ async fn an_unreachable_api_server_is_waited_for() {
 async fn missing_crds_are_named_and_waited_for() {
     let server = ApiServer::start().unwrap();
     let client = server.client().await.unwrap();
-    make_namespace(&client).await;
     let controller = Controller::start(&server.kubeconfig(), &[]);
     let line = controller.says(&["WARN", "functions.core.openfunction.io", "does not exist"]).await;
     assert!(line.contains("install the CRDs"), "{line}");
@@ -179,7 +178,6 @@ async fn missing_permissions_are_named_and_waited_for() {
 async fn two_replicas_hand_over_and_end_with_success() {
     let server = ApiServer::start().unwrap();
     let client = server.client().await.unwrap();
-    make_namespace(&client).await;
     e2e::api_server::install_crds(&client, &e2e::api_server::own_crds()).await.unwrap();
     let first = Controller::start(&server.kubeconfig(), &["--identity", "first"]);
     first.is_ready().await;
@@ -204,10 +202,4 @@ async fn two_replicas_hand_over_and_end_with_success() {
     held_by("second").await;
     println!("handed over in {:?}", asked.elapsed());
     assert_eq!(second.terminate().await, Some(0));
-}
-
-async fn make_namespace(client: &kube::Client) {
-    let namespace = serde_json::from_value(serde_json::json!({"metadata": {"name": "openfunction"}})).unwrap();
-    let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(client.clone());
-    let _ = namespaces.create(&Default::default(), &namespace).await;
 }

@@ -52,6 +52,12 @@ fn with<T>(token: &str, message: T) -> Request<T> {
     request
 }
 
+/// A connection to the status API that trusts `bundle`.
+async fn connect(port: u16, bundle: &str) -> Result<Channel, tonic::transport::Error> {
+    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(bundle)).domain_name("localhost");
+    Channel::from_shared(format!("https://localhost:{port}")).unwrap().tls_config(tls)?.connect().await
+}
+
 fn get(namespace: &str, name: &str) -> GetObjectRequest {
     let object = ObjectRef {
         kind: "Function".to_owned(),
@@ -101,14 +107,7 @@ async fn callers_are_known_by_token_and_allowed_by_role() {
         stop.clone(),
     ));
     let bundle = served.certificates.bundle().borrow().clone().unwrap();
-    let tls_config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(bundle)).domain_name("localhost");
-    let channel = Channel::from_shared(format!("https://localhost:{port}"))
-        .unwrap()
-        .tls_config(tls_config)
-        .unwrap()
-        .connect()
-        .await
-        .unwrap();
+    let channel = connect(port, &bundle).await.unwrap();
     let mut status = StatusClient::new(channel);
 
     assert_eq!(code(status.get_controller(GetControllerRequest {}).await), Code::Unauthenticated, "no token");
@@ -190,14 +189,7 @@ async fn mutual_tls_refuses_callers_without_a_certificate() {
     let config = tls::server_config(served.certificates.serving(), Some(bundle.as_bytes())).unwrap();
     let stop = CancellationToken::new();
     tokio::spawn(tls::serve(listener, config, api.router().await, stop.clone()));
-    let tls_config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(bundle)).domain_name("localhost");
-    let channel = Channel::from_shared(format!("https://localhost:{port}"))
-        .unwrap()
-        .tls_config(tls_config)
-        .unwrap()
-        .connect()
-        .await;
-    let answer = match channel {
+    let answer = match connect(port, &bundle).await {
         Ok(channel) => StatusClient::new(channel)
             .get_controller(GetControllerRequest {})
             .await
