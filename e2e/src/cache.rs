@@ -26,7 +26,7 @@ pub fn folder() -> Result<PathBuf> {
 /// Older versions of the part are removed.
 pub fn part(name: &str, inputs: &[&str], make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let parts = folder()?.join("parts");
-    let hash: String = Sha256::digest(inputs.join("\0")).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let hash = &hex(inputs.join("\0").as_bytes())[..12];
     let folder = parts.join(format!("{name}-{hash}"));
     if folder.exists() {
         return Ok(folder);
@@ -57,6 +57,23 @@ fn remove_older(parts: &Path, name: &str, keep: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// SHA-256 in hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Bytes that a folder takes on the disk; 0 if it is not there.
+///
+/// # Errors
+/// A folder that cannot be read.
+pub fn size(folder: &Path) -> Result<u64> {
+    if !folder.exists() {
+        return Ok(0);
+    }
+    let told = run(Command::new("du").args(["-s", "-B1"]).arg(folder))?;
+    told.split_whitespace().next().and_then(|bytes| bytes.parse().ok()).context("du prints a number")
 }
 
 /// Runs a command and returns what it printed on stdout.

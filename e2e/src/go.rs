@@ -1,0 +1,171 @@
+//! Programs and manifests from Go modules.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::cache::{self, run};
+
+/// Above this the build cache is emptied after a part: the caches of all parts together would take 40 GB.
+const BUILD_CACHE_LIMIT: u64 = 4 << 30;
+
+/// Programs that are built from one module.
+#[derive(Clone, Copy, Debug)]
+pub struct Programs {
+    /// Name of the part; its module file is `e2e/parts/<name>/go.mod`, which pins everything.
+    pub name: &'static str,
+    /// The module that they come from.
+    pub module: &'static str,
+    /// Its version.
+    pub version: &'static str,
+    /// Packages to build; a program is called like the last element of its package.
+    pub packages: &'static [&'static str],
+    /// What the linker sets, as `-X` takes it.
+    pub variables: &'static [&'static str],
+}
+
+impl Programs {
+    /// The folder of the built programs.
+    ///
+    /// # Errors
+    /// A build that fails.
+    pub fn built(&self) -> Result<PathBuf> {
+        let source = self.source();
+        let mut inputs = vec![self.version.to_owned()];
+        let mut files: Vec<_> = fs::read_dir(&source)
+            .with_context(|| format!("no module file of {}", self.name))?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<Result<_>>()?;
+        files.retain(|file| file.is_file());
+        files.sort();
+        for file in files {
+            inputs.push(fs::read_to_string(file)?);
+        }
+        inputs.extend(self.packages.iter().chain(self.variables).map(|&text| text.to_owned()));
+        let inputs: Vec<_> = inputs.iter().map(String::as_str).collect();
+        cache::part(self.name, &inputs, |folder| self.build(&source, folder))
+    }
+
+    fn source(&self) -> PathBuf {
+        crate::root().join("e2e/parts").join(self.name)
+    }
+
+    fn build(&self, source: &Path, into: &Path) -> Result<()> {
+        let variables: Vec<_> = self.variables.iter().map(|variable| format!("-X {variable}")).collect();
+        let flags = format!("-s -w {}", variables.join(" "));
+        run(go()?
+            .current_dir(source)
+            .args(["build", "-trimpath", "-ldflags", flags.trim(), "-o"])
+            .arg(into)
+            .args(self.packages))?;
+        let build_cache = toolchain()?.join("build");
+        if cache::size(&build_cache)? > BUILD_CACHE_LIMIT {
+            fs::remove_dir_all(build_cache)?;
+        }
+        Ok(())
+    }
+
+    /// Objects from YAML files of the module, in the order given; a folder stands for its files, sorted by name.
+    ///
+    /// # Errors
+    /// As [`manifests`].
+    pub fn manifests(&self, paths: &[&str]) -> Result<Vec<Value>> {
+        manifests(self.name, self.module, self.version, paths)
+    }
+
+    /// As [`Programs::manifests`], of a module that this one is built with, in that version.
+    ///
+    /// # Errors
+    /// As [`manifests`], and a module that the module file does not name.
+    pub fn manifests_of(&self, module: &str, paths: &[&str]) -> Result<Vec<Value>> {
+        let file = fs::read_to_string(self.source().join("go.mod"))?;
+        let version = file.lines().find_map(|line| line.trim().strip_prefix(module)?.split_whitespace().next());
+        let version = version.with_context(|| format!("{} is not built with {module}", self.name))?;
+        let name = format!("{}-{}", self.name, module.rsplit('/').next().unwrap_or(module));
+        // There, since the checksum database does not know every module that the module file's sums do.
+        manifests_from(&self.source(), &name, module, version, paths)
+    }
+}
+
+/// Objects from YAML files of a module, in the order given; a folder stands for its files, sorted by name.
+///
+/// # Errors
+/// A module that cannot be downloaded, or a manifest that cannot be read.
+pub fn manifests(name: &str, module: &str, version: &str, paths: &[&str]) -> Result<Vec<Value>> {
+    manifests_from(&cache::folder()?, name, module, version, paths)
+}
+
+fn manifests_from(place: &Path, name: &str, module: &str, version: &str, paths: &[&str]) -> Result<Vec<Value>> {
+    let inputs: Vec<_> = [module, version].iter().chain(paths).copied().collect();
+    let folder = cache::part(&format!("{name}-manifests"), &inputs, |folder| {
+        let mut objects = Vec::new();
+        for path in paths {
+            let path = download(place, module, version)?.join(path);
+            for file in yaml_files(&path).with_context(|| format!("cannot read {}", path.display()))? {
+                let documents = crate::parts::documents(&fs::read_to_string(&file)?);
+                objects.extend(documents.with_context(|| file.display().to_string())?);
+            }
+        }
+        // JSON is read ten times faster.
+        Ok(fs::write(folder.join("objects.json"), serde_json::to_vec(&objects)?)?)
+    })?;
+    Ok(serde_json::from_slice(&fs::read(folder.join("objects.json"))?)?)
+}
+
+fn yaml_files(path: &Path) -> Result<Vec<PathBuf>> {
+    if path.is_file() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files: Vec<_> = fs::read_dir(path)?.collect::<Result<Vec<_>, _>>()?.iter().map(fs::DirEntry::path).collect();
+    files.retain(|file| file.extension().is_some_and(|e| e == "yaml"));
+    files.sort();
+    Ok(files)
+}
+
+/// Where the files of a module are; they stay there only while parts are made.
+///
+/// # Errors
+/// A module that cannot be downloaded.
+pub fn module_folder(module: &str, version: &str) -> Result<PathBuf> {
+    download(&cache::folder()?, module, version)
+}
+
+fn download(place: &Path, module: &str, version: &str) -> Result<PathBuf> {
+    fs::create_dir_all(place)?;
+    let query = format!("{module}@{version}");
+    let told = run(go()?.current_dir(place).args(["mod", "download", "-json", &query]))?;
+    let told: Value = serde_json::from_str(&told)?;
+    Ok(told["Dir"].as_str().context("go told no folder")?.into())
+}
+
+/// Go, with caches of our own: those of the user are left alone, and ours can be emptied.
+fn go() -> Result<Command> {
+    let toolchain = toolchain()?;
+    let mut go = Command::new("go");
+    go.env("GOCACHE", toolchain.join("build"))
+        .env("GOMODCACHE", toolchain.join("modules"))
+        .env("GOFLAGS", "-modcacherw")
+        .env("CGO_ENABLED", "0");
+    Ok(go)
+}
+
+fn toolchain() -> Result<PathBuf> {
+    Ok(cache::folder()?.join("go"))
+}
+
+/// Removes downloaded modules and compiled packages: what was made of them is kept, and nothing else needs them.
+///
+/// # Errors
+/// A folder that cannot be removed.
+pub fn remove_caches() -> Result<()> {
+    let toolchain = toolchain()?;
+    if toolchain.exists() {
+        fs::remove_dir_all(toolchain)?;
+    }
+    Ok(())
+}

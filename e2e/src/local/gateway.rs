@@ -1,0 +1,92 @@
+//! Gateway API with Contour and Envoy, from Contour's own manifests.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::{
+    cache::run,
+    go,
+    image::{Image, Layer, base, copy},
+    local::{
+        cluster::{Cluster, NODE_ADDRESS},
+        part::Part,
+    },
+    parts,
+};
+
+/// Contour and Envoy.
+#[derive(Debug)]
+pub struct Contour;
+
+impl Part for Contour {
+    fn name(&self) -> &'static str {
+        "contour"
+    }
+
+    fn about(&self) -> &'static str {
+        "Gateway API with Contour and Envoy"
+    }
+
+    fn needs(&self) -> &'static [&'static str] {
+        &["node"]
+    }
+
+    fn images(&self) -> Result<Vec<Image>> {
+        let mut contour = Image::of_program("projectcontour/contour:v1.33.8", &parts::CONTOUR.built()?.join("contour"));
+        contour = contour.with(vec![crate::image::link("/bin/contour", "/usr/bin/contour")]);
+        let envoy = Image {
+            name: "envoyproxy/envoy:distroless-v1.38.9".to_owned(),
+            layers: vec![
+                Layer::Debian(&["libc6"]),
+                base(),
+                Layer::Files(vec![copy("/usr/local/bin/envoy", parts::envoy()?)]),
+            ],
+            entrypoint: vec!["envoy".to_owned()],
+            user: "65532:65532",
+            ..Image::default()
+        };
+        Ok(vec![contour, envoy])
+    }
+
+    fn objects(&self, _cluster: &Cluster) -> Result<Vec<Value>> {
+        let (module, version) = parts::GATEWAY_API;
+        let mut objects = go::manifests("gateway-api", module, version, &["config/crd/experimental"])?;
+        objects.retain(|object| object["kind"] == "CustomResourceDefinition");
+        objects.extend(parts::CONTOUR.manifests(&[
+            "examples/contour/00-common.yaml",
+            "examples/contour/01-crds.yaml",
+            "examples/contour/02-job-certgen.yaml",
+            "examples/contour/02-rbac.yaml",
+            "examples/contour/02-role-contour.yaml",
+            "examples/contour/02-service-contour.yaml",
+            "examples/contour/02-service-envoy.yaml",
+            "examples/gateway/01-gatewayclass.yaml",
+            "examples/gateway/02-gateway.yaml",
+            "examples/gateway/03-contour-config.yaml",
+            "examples/contour/03-contour.yaml",
+            "examples/contour/03-envoy.yaml",
+        ])?);
+        Ok(objects)
+    }
+
+    fn after(&self, cluster: &Cluster) -> Result<()> {
+        // Nobody gives load balancers an address here; the node's is as good, and the proxy answers on it.
+        let address = json!({"status": {"loadBalancer": {"ingress": [{"ip": NODE_ADDRESS}]}}}).to_string();
+        run(cluster.kubectl().args(["-n", "projectcontour", "patch", "service", "envoy", "--subresource=status", "-p", &address]))
+            .map(drop)
+    }
+
+    fn problems(&self, cluster: &Cluster) -> Vec<String> {
+        let programmed = cluster.get(&["gateway", "contour", "-n", "projectcontour"]).map(|gateway| {
+            let conditions = gateway.pointer("/status/conditions").and_then(Value::as_array).cloned();
+            let addressed = gateway.pointer("/status/addresses/0").is_some();
+            let programmed = conditions.into_iter().flatten().any(|c| c["type"] == "Programmed" && c["status"] == "True");
+            programmed && addressed
+        });
+        match programmed {
+            Ok(true) => Vec::new(),
+            Ok(false) => vec!["Gateway projectcontour/contour is not programmed, or has no address".to_owned()],
+            Err(error) => vec![format!("Gateway projectcontour/contour cannot be read: {}", error.root_cause())],
+        }
+    }
+}
