@@ -98,6 +98,7 @@ fn controller_manager(cluster: &Cluster, mut command: Command) -> Daemon {
         "--use-service-account-credentials=true".to_owned(),
         format!("--cluster-cidr={POD_RANGE}"),
         "--allocate-node-cidrs=false".to_owned(),
+        format!("--flex-volume-plugin-dir={}", cluster.file("volume-plugins")),
         "--leader-elect=false".to_owned(),
     ]);
     Daemon { name: "kube-controller-manager", command, probe: Probe::Tcp("127.0.0.1:10257".to_owned()) }

@@ -169,11 +169,11 @@ fn remove_network() -> Result<()> {
 
 /// Removes the few files that programs write at fixed places, and folders there that are empty then.
 fn remove_outside_files(state: &Path) -> Result<()> {
-    let ours = |name: &str| name.starts_with(&format!("{}-", node::NETWORK));
     for entry in fs::read_dir("/var/lib/cni/results").into_iter().flatten() {
-        let entry = entry?;
-        if entry.file_name().to_str().is_some_and(ours) {
-            fs::remove_file(entry.path())?;
+        let path = entry?.path();
+        // Each names the network namespace that it is about, and ours are in the state folder.
+        if fs::read_to_string(&path)?.contains(&*state.to_string_lossy()) {
+            fs::remove_file(path)?;
         }
     }
     for entry in fs::read_dir("/var/log/containers").into_iter().flatten() {
