@@ -78,6 +78,18 @@ impl Programs {
         manifests(self.name, self.module, self.version, paths)
     }
 
+    /// Objects that `kubectl kustomize` makes of a folder of the module.
+    ///
+    /// # Errors
+    /// As [`manifests`].
+    pub fn kustomized(&self, path: &str) -> Result<Vec<Value>> {
+        objects(&format!("{}-kustomized", self.name), &[self.module, self.version, path], || {
+            let folder = module_folder(self.module, self.version)?.join(path);
+            let kubectl = crate::parts::KUBERNETES.built()?.join("kubectl");
+            crate::parts::documents(&run(Command::new(kubectl).arg("kustomize").arg(folder))?)
+        })
+    }
+
     /// As [`Programs::manifests`], of a module that this one is built with, in that version.
     ///
     /// # Errors
@@ -102,7 +114,7 @@ pub fn manifests(name: &str, module: &str, version: &str, paths: &[&str]) -> Res
 
 fn manifests_from(place: &Path, name: &str, module: &str, version: &str, paths: &[&str]) -> Result<Vec<Value>> {
     let inputs: Vec<_> = [module, version].iter().chain(paths).copied().collect();
-    let folder = cache::part(&format!("{name}-manifests"), &inputs, |folder| {
+    objects(&format!("{name}-manifests"), &inputs, || {
         let mut objects = Vec::new();
         for path in paths {
             let path = download(place, module, version)?.join(path);
@@ -111,9 +123,14 @@ fn manifests_from(place: &Path, name: &str, module: &str, version: &str, paths: 
                 objects.extend(documents.with_context(|| file.display().to_string())?);
             }
         }
-        // JSON is read ten times faster.
-        Ok(fs::write(folder.join("objects.json"), serde_json::to_vec(&objects)?)?)
-    })?;
+        Ok(objects)
+    })
+}
+
+/// Objects that are read once and kept as JSON, which is read ten times faster than YAML.
+fn objects(name: &str, inputs: &[&str], read: impl FnOnce() -> Result<Vec<Value>>) -> Result<Vec<Value>> {
+    let folder =
+        cache::part(name, inputs, |folder| Ok(fs::write(folder.join("objects.json"), serde_json::to_vec(&read()?)?)?))?;
     Ok(serde_json::from_slice(&fs::read(folder.join("objects.json"))?)?)
 }
 
@@ -121,7 +138,8 @@ fn yaml_files(path: &Path) -> Result<Vec<PathBuf>> {
     if path.is_file() {
         return Ok(vec![path.to_owned()]);
     }
-    let mut files: Vec<_> = fs::read_dir(path)?.collect::<Result<Vec<_>, _>>()?.iter().map(fs::DirEntry::path).collect();
+    let mut files: Vec<_> =
+        fs::read_dir(path)?.collect::<Result<Vec<_>, _>>()?.iter().map(fs::DirEntry::path).collect();
     files.retain(|file| file.extension().is_some_and(|e| e == "yaml"));
     files.sort();
     Ok(files)

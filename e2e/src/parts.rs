@@ -78,8 +78,17 @@ pub const KNATIVE: Programs = Programs {
     variables: &[],
 };
 
+/// metrics-server; the newest that Kubernetes 1.34 was released with.
+pub const METRICS_SERVER: Programs = Programs {
+    name: "metrics-server",
+    module: "sigs.k8s.io/metrics-server",
+    version: "v0.8.0",
+    packages: &["sigs.k8s.io/metrics-server/cmd/metrics-server"],
+    variables: &["k8s.io/client-go/pkg/version.gitVersion=v0.8.0"],
+};
+
 /// Every part that is built from a Go module.
-pub const GO_PROGRAMS: &[Programs] = &[KUBERNETES, COREDNS, CONTOUR, BUILDKIT, KNATIVE];
+pub const GO_PROGRAMS: &[Programs] = &[KUBERNETES, COREDNS, CONTOUR, BUILDKIT, KNATIVE, METRICS_SERVER];
 
 /// Gateway API, module and version: the newest that both Contour and Traefik follow.
 pub const GATEWAY_API: (&str, &str) = ("sigs.k8s.io/gateway-api", "v1.4.1");
@@ -238,7 +247,9 @@ mod tests {
     fn the_module_files_pin_the_versions_that_are_named_here() {
         for part in GO_PROGRAMS {
             let file = fs::read_to_string(module_file(part.name)).unwrap();
-            let pinned = file.lines().any(|line| line.trim().trim_start_matches("require ") == format!("{} {}", part.module, part.version));
+            let pinned = file
+                .lines()
+                .any(|line| line.trim().trim_start_matches("require ") == format!("{} {}", part.module, part.version));
             assert!(pinned, "{} does not require {} {}", part.name, part.module, part.version);
             for package in part.packages {
                 assert!(file.contains(package), "{} has no tool {package}", part.name);

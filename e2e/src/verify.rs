@@ -10,13 +10,21 @@ use std::{
 use anyhow::{Context, Result, bail};
 use openfunction_proto::crds;
 
-use crate::parts;
+use crate::{
+    local::{cluster::Cluster, down::down, up::up},
+    parts,
+};
+
+/// The features of `e2e` that hold its tests; always both, so that it is built once.
+const TIERS: &str = "e2e/api-server,e2e/cluster";
 
 /// What a check came to.
 #[derive(Debug, Default)]
 struct Tally {
     passed: u32,
     failed: u32,
+    /// Why it was not done.
+    skipped: Option<&'static str>,
 }
 
 /// A check: its name, and what it does.
@@ -30,6 +38,8 @@ const CHECKS: &[Check] = &[
     ("docs", docs),
     ("tests", tests),
     ("tests on a real API server", api_server_tests),
+    ("life of the local cluster", cluster_life),
+    ("tests on the local cluster", cluster_tests),
 ];
 
 /// Runs every check, also after one has failed. The last line counts them, tests one by one.
@@ -41,12 +51,16 @@ pub fn main() -> ExitCode {
         let began = Instant::now();
         let tally = check().unwrap_or_else(|error| {
             println!("{error:#}");
-            Tally { passed: 0, failed: 1 }
+            Tally { failed: 1, ..Tally::default() }
         });
         total.passed += tally.passed;
         total.failed += tally.failed;
-        let result = if tally.failed == 0 { "ok" } else { "FAILED" };
-        lines.push(format!("{result:6} {:6.1} s  {name}", began.elapsed().as_secs_f64()));
+        let result = match tally.skipped {
+            Some(why) => format!("skipped: {why}"),
+            None if tally.failed == 0 => "ok".to_owned(),
+            None => "FAILED".to_owned(),
+        };
+        lines.push(format!("{:6.1} s  {name}: {result}", began.elapsed().as_secs_f64()));
         println!();
     }
     lines.iter().for_each(|line| println!("{line}"));
@@ -63,7 +77,7 @@ fn cargo(args: &[&str]) -> Command {
 
 fn succeed(command: &mut Command) -> Result<Tally> {
     if command.status().with_context(|| format!("{command:?} cannot be run"))?.success() {
-        return Ok(Tally { passed: 1, failed: 0 });
+        return Ok(Tally { passed: 1, ..Tally::default() });
     }
     bail!("{command:?} failed")
 }
@@ -93,7 +107,7 @@ fn lints() -> Result<Tally> {
         "--workspace",
         "--all-targets",
         "--features",
-        "e2e/api-server",
+        TIERS,
         "--quiet",
         "--",
         "-D",
@@ -118,7 +132,53 @@ fn tests() -> Result<Tally> {
 fn api_server_tests() -> Result<Tally> {
     parts::control_plane()?;
     parts::foreign_crds()?;
-    counted(&mut cargo(&["test", "--workspace", "--features", "e2e/api-server", "--test", "api_server"]))
+    counted(&mut cargo(&["test", "--workspace", "--features", TIERS, "--test", "api_server"]))
+}
+
+/// Why there can be no local cluster for tests.
+fn no_cluster() -> Option<&'static str> {
+    (!rustix::process::getuid().is_root()).then_some("a cluster needs root")
+}
+
+fn skipped(why: &'static str) -> Result<Tally> {
+    println!("{why}");
+    Ok(Tally { skipped: Some(why), ..Tally::default() })
+}
+
+fn cluster_life() -> Result<Tally> {
+    if let Some(why) = no_cluster() {
+        return skipped(why);
+    }
+    if Cluster::here()?.folder().exists() {
+        return skipped("the local cluster is up, and this test would end it (cargo local down)");
+    }
+    counted(&mut cargo(&["test", "--workspace", "--features", TIERS, "--test", "cluster_life"]))
+}
+
+/// On the cluster that is up, else on one of its own.
+fn cluster_tests() -> Result<Tally> {
+    if let Some(why) = no_cluster() {
+        return skipped(why);
+    }
+    let was_up = Cluster::here()?.folder().exists();
+    let all = everything();
+    up(&if all { vec!["all".to_owned()] } else { Vec::new() })?;
+    let mut tests = cargo(&["test", "--workspace", "--features", TIERS, "--test", "cluster", "--no-fail-fast", "--"]);
+    // Each waits for pods most of the time.
+    tests.arg("--test-threads=4");
+    if !all {
+        tests.args(["--skip", "extra::"]);
+    }
+    let tally = counted(&mut tests);
+    if !was_up {
+        down()?;
+    }
+    tally
+}
+
+/// Whether `--all` was said: every part of the cluster.
+fn everything() -> bool {
+    std::env::args().any(|argument| argument == "--all")
 }
 
 /// Runs tests, shows what they print, and adds their results up.

@@ -63,26 +63,59 @@ fn machine(cluster: &Cluster) -> BTreeMap<&'static str, String> {
     };
     let mut nft = node::program("nft").unwrap();
     nft.args(["list", "tables"]);
-    let ours = [cluster.folder().display().to_string(), e2e::cache::folder().unwrap().join("parts").display().to_string()];
+    let ours =
+        [cluster.folder().display().to_string(), e2e::cache::folder().unwrap().join("parts").display().to_string()];
     let processes: Vec<_> = ours.iter().flat_map(|folder| e2e::local::daemon::processes_with(folder)).collect();
     let mounts: Vec<_> = fs::read_to_string("/proc/self/mountinfo")
         .unwrap()
         .lines()
         // Without numbers and propagation, which the documentation names.
-        .map(|line| line.split(' ').enumerate().filter(|(n, _)| [3, 4, 5].contains(n)).map(|(_, f)| f).collect::<Vec<_>>().join(" "))
+        .map(|line| {
+            line.split(' ')
+                .enumerate()
+                .filter(|(n, _)| [3, 4, 5].contains(n))
+                .map(|(_, f)| f)
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
         .collect();
-    let exists = |path: &&str| Path::new(path).exists();
-    let outside = ["/var/lib/cni", "/var/lib/kubelet", "/var/log/containers", "/var/log/pods", "/run/containerd", "/opt/containerd", "/usr/libexec/kubernetes", "/etc/cni", "/run/netns", "/run/runc"];
-    let groups = ["/sys/fs/cgroup/kubepods", "/sys/fs/cgroup/memory/kubepods", "/sys/fs/cgroup/cpu/kubepods", "/sys/fs/cgroup/pids/kubepods"];
+    let existing = |paths: &[&'static str]| {
+        paths.iter().copied().filter(|path| Path::new(path).exists()).collect::<Vec<_>>().join("\n")
+    };
+    let outside = [
+        "/var/lib/cni",
+        "/var/lib/kubelet",
+        "/var/log/containers",
+        "/var/log/pods",
+        "/run/containerd",
+        "/opt/containerd",
+        "/usr/libexec/kubernetes",
+        "/etc/cni",
+        "/run/netns",
+        "/run/runc",
+    ];
+    let groups = [
+        "/sys/fs/cgroup/kubepods",
+        "/sys/fs/cgroup/memory/kubepods",
+        "/sys/fs/cgroup/cpu/kubepods",
+        "/sys/fs/cgroup/pids/kubepods",
+    ];
     BTreeMap::from([
         ("processes", format!("{processes:?}")),
         ("mounts", mounts.join("\n")),
-        ("devices", ip(&["-oneline", "link", "show"]).lines().filter_map(|l| l.split(": ").nth(1)).collect::<Vec<_>>().join("\n")),
-        ("addresses", ip(&["-oneline", "address", "show"]).replace(char::is_numeric, "") + &ip(&["-brief", "address", "show"])),
+        (
+            "devices",
+            ip(&["-oneline", "link", "show"])
+                .lines()
+                .filter_map(|l| l.split(": ").nth(1))
+                .collect::<Vec<_>>()
+                .join("\n"),
+        ),
+        ("addresses", ip(&["-brief", "address", "show"])),
         ("routes", ip(&["route", "show", "table", "all"])),
         ("tables", lines(nft)),
-        ("control groups", format!("{:?}", groups.iter().filter(exists).collect::<Vec<_>>())),
-        ("files", format!("{:?}", outside.iter().filter(exists).collect::<Vec<_>>())),
+        ("control groups", existing(&groups)),
+        ("files", existing(&outside)),
         ("state", cluster.folder().exists().to_string()),
     ])
 }
@@ -103,7 +136,11 @@ fn ends_and_is_mended(cluster: &Cluster, program: &str) {
     send(cluster.daemons().pid(program).unwrap_or_else(|| panic!("{program} runs")), Signal::KILL);
     let killed = Instant::now();
     let status = local(&["status"]).output().unwrap();
-    assert!(!status.status.success() && said(&status).contains(&format!("{program} is not running")), "{program}: {}", said(&status));
+    assert!(
+        !status.status.success() && said(&status).contains(&format!("{program} is not running")),
+        "{program}: {}",
+        said(&status)
+    );
     assert!(killed.elapsed() < SEEN, "{program}: {:?}", killed.elapsed());
     works(&["up"]);
     works(&["status"]);

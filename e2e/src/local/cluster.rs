@@ -10,11 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::{
-    cache::run,
-    local::daemon::Daemons,
-    parts,
-};
+use crate::{cache::run, local::daemon::Daemons, parts};
 
 /// Address of the only node, on the loopback device.
 pub const NODE_ADDRESS: &str = "172.30.0.1";

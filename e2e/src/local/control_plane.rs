@@ -45,6 +45,11 @@ impl Part for ControlPlane {
     }
 }
 
+/// Whether there is an API server that may be asked; without etcd it lets everybody wait.
+pub fn runs(cluster: &Cluster) -> bool {
+    ["etcd", "kube-apiserver"].iter().all(|name| cluster.daemons().pid(name).is_some())
+}
+
 fn etcd(cluster: &Cluster) -> Result<Daemon> {
     let mut command = Command::new(parts::etcd()?);
     let url = format!("http://{ETCD}");

@@ -13,7 +13,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{cache::run, local::cluster::Cluster};
+use crate::{
+    cache::run,
+    local::{cluster::Cluster, control_plane},
+};
 
 /// Time in which a program must answer; it takes 5 s at most on an idle machine.
 const START: Duration = Duration::from_secs(60);
@@ -191,6 +194,7 @@ impl Probe {
             }
             Self::Tcp(address) => connect(address).map(drop),
             Self::Socket(path) => Ok(UnixStream::connect(path).map(drop)?),
+            Self::ApiServer(cluster) if !control_plane::runs(cluster) => bail!("etcd or the API server is not running"),
             Self::ApiServer(cluster) => {
                 run(cluster.kubectl().args(["get", "--raw", "/readyz", "--request-timeout=2s"])).map(drop)
             }

@@ -48,7 +48,9 @@ impl Part for Dns {
             .replace("IMAGE", &format!("{OPEN}/{IMAGE}"));
         let mut objects = parts::documents(&replaced)?;
         for object in &mut objects {
-            if object["metadata"]["namespace"].is_null() && !object["kind"].as_str().unwrap_or_default().starts_with("Cluster") {
+            if object["metadata"]["namespace"].is_null()
+                && !object["kind"].as_str().unwrap_or_default().starts_with("Cluster")
+            {
                 object["metadata"]["namespace"] = json!("kube-system");
             }
         }

@@ -110,7 +110,10 @@ fn group_folders() -> Vec<PathBuf> {
 
 fn collect(folder: &Path, groups: &mut Vec<PathBuf>) {
     let Ok(entries) = fs::read_dir(folder) else { return };
-    entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir()).for_each(|path| collect(&path, groups));
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.is_dir())
+        .for_each(|path| collect(&path, groups));
     groups.push(folder.to_owned());
 }
 

@@ -72,15 +72,25 @@ impl Part for Contour {
     fn after(&self, cluster: &Cluster) -> Result<()> {
         // Nobody gives load balancers an address here; the node's is as good, and the proxy answers on it.
         let address = json!({"status": {"loadBalancer": {"ingress": [{"ip": NODE_ADDRESS}]}}}).to_string();
-        run(cluster.kubectl().args(["-n", "projectcontour", "patch", "service", "envoy", "--subresource=status", "-p", &address]))
-            .map(drop)
+        run(cluster.kubectl().args([
+            "-n",
+            "projectcontour",
+            "patch",
+            "service",
+            "envoy",
+            "--subresource=status",
+            "-p",
+            &address,
+        ]))
+        .map(drop)
     }
 
     fn problems(&self, cluster: &Cluster) -> Vec<String> {
         let programmed = cluster.get(&["gateway", "contour", "-n", "projectcontour"]).map(|gateway| {
             let conditions = gateway.pointer("/status/conditions").and_then(Value::as_array).cloned();
             let addressed = gateway.pointer("/status/addresses/0").is_some();
-            let programmed = conditions.into_iter().flatten().any(|c| c["type"] == "Programmed" && c["status"] == "True");
+            let programmed =
+                conditions.into_iter().flatten().any(|c| c["type"] == "Programmed" && c["status"] == "True");
             programmed && addressed
         });
         match programmed {

@@ -53,7 +53,10 @@ impl Part for Git {
         ];
         Ok(vec![Image {
             name: "local/git:1".to_owned(),
-            layers: vec![Layer::Debian(&["git", "lighttpd", "openssh-server", "dash", "coreutils"]), Layer::Files(files)],
+            layers: vec![
+                Layer::Debian(&["git", "lighttpd", "openssh-server", "dash", "coreutils"]),
+                Layer::Files(files),
+            ],
             user: "1000:1000",
             ..Image::default()
         }])

@@ -28,18 +28,21 @@ impl Part for Images {
     }
 
     fn images(&self) -> Result<Vec<Image>> {
-        let busybox = Image {
-            layers: vec![base(), busybox()?],
-            command: vec!["sh".to_owned()],
-            ..Image::default()
-        };
+        let busybox = Image { layers: vec![base(), busybox()?], command: vec!["sh".to_owned()], ..Image::default() };
         let debian = Image {
-            layers: vec![Layer::Debian(&["bash", "coreutils", "grep", "sed", "findutils", "tar", "gzip", "base-files"]), base()],
+            layers: vec![
+                Layer::Debian(&["bash", "coreutils", "grep", "sed", "findutils", "tar", "gzip", "base-files"]),
+                base(),
+            ],
             command: vec!["bash".to_owned()],
             ..Image::default()
         };
         let golang = Image {
-            layers: vec![Layer::Debian(&["bash", "coreutils", "git", "make", "base-files", "ca-certificates"]), base(), go_layer()?],
+            layers: vec![
+                Layer::Debian(&["bash", "coreutils", "git", "make", "base-files", "ca-certificates"]),
+                base(),
+                go_layer()?,
+            ],
             command: vec!["bash".to_owned()],
             environment: vec![
                 "PATH=/go/bin:/usr/local/go/bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),

@@ -10,6 +10,7 @@ pub mod gateway;
 pub mod git;
 pub mod images;
 pub mod knative;
+pub mod metrics_server;
 pub mod node;
 pub mod part;
 pub mod registry;
@@ -36,10 +37,11 @@ pub const PARTS: &[&dyn Part] = &[
     &gateway::Contour,
     &knative::Knative,
     &git::Git,
+    &metrics_server::MetricsServer,
 ];
 
 /// Parts that are there only when they are asked for.
-pub const EXTRAS: &[&str] = &[];
+pub const EXTRAS: &[&str] = &["metrics-server"];
 
 /// A real Kubernetes cluster on this machine.
 #[derive(Debug, Parser)]
@@ -144,7 +146,8 @@ fn logs(name: &str, follow: bool) -> Result<()> {
     let mut commands = Vec::new();
     for daemon in part.daemons(&cluster)? {
         let mut tail = Command::new("tail");
-        tail.args(if follow { vec!["-F", "-n", "200"] } else { vec!["-n", "+1"] }).arg(cluster.daemons().log(daemon.name));
+        tail.args(if follow { vec!["-F", "-n", "200"] } else { vec!["-n", "+1"] })
+            .arg(cluster.daemons().log(daemon.name));
         commands.push(tail);
     }
     for workload in part::workloads(&part.objects(&cluster)?) {

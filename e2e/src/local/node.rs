@@ -71,7 +71,11 @@ impl Part for Node {
         proxy.arg(format!("--config={}", cluster.file("proxy.json")));
         let http = |address: &str, path| Probe::Http(address.to_owned(), path);
         Ok(vec![
-            Daemon { name: "containerd", command: containerd, probe: Probe::Socket(cluster.path("containerd/containerd.sock")) },
+            Daemon {
+                name: "containerd",
+                command: containerd,
+                probe: Probe::Socket(cluster.path("containerd/containerd.sock")),
+            },
             Daemon { name: "kubelet", command: kubelet, probe: http("127.0.0.1:10248", "/healthz") },
             Daemon { name: "kube-proxy", command: proxy, probe: http("127.0.0.1:10256", "/livez") },
         ])
@@ -84,7 +88,9 @@ impl Part for Node {
         });
         match ready {
             Ok(ready) if ready["status"] == "True" => Vec::new(),
-            Ok(ready) => vec![format!("the node is not ready: {}", ready["message"].as_str().unwrap_or("it has not reported"))],
+            Ok(ready) => {
+                vec![format!("the node is not ready: {}", ready["message"].as_str().unwrap_or("it has not reported"))]
+            }
             Err(error) => vec![format!("the node cannot be read: {}", error.root_cause())],
         }
     }
@@ -175,7 +181,10 @@ state = "{state}"
     // Every registry of the internet is stood in for by the open one.
     let open = format!("[host.\"http://{NODE_ADDRESS}:5000\"]\n  capabilities = [\"pull\", \"resolve\"]\n");
     let private = format!("[host.\"http://{NODE_ADDRESS}:5001\"]\n  capabilities = [\"pull\", \"resolve\"]\n");
-    let tls = format!("[host.\"https://{NODE_ADDRESS}:5002\"]\n  capabilities = [\"pull\", \"resolve\"]\n  ca = \"{}\"\n", file("credentials/ca.crt"));
+    let tls = format!(
+        "[host.\"https://{NODE_ADDRESS}:5002\"]\n  capabilities = [\"pull\", \"resolve\"]\n  ca = \"{}\"\n",
+        file("credentials/ca.crt")
+    );
     for (name, hosts) in [("_default", open), (registry::PRIVATE, private), (registry::TLS, tls)] {
         cluster.write(&format!("hosts/{name}/hosts.toml"), &hosts)?;
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     image::Image,
-    local::{cluster::Cluster, daemon::Daemon},
+    local::{cluster::Cluster, control_plane, daemon::Daemon},
 };
 
 /// A part of the cluster.
@@ -86,12 +86,18 @@ pub trait Part: Sync {
 /// The pods' owners among objects, as `namespace/kind/name`.
 pub fn workloads(objects: &[Value]) -> Vec<String> {
     let kinds = ["Deployment", "DaemonSet", "StatefulSet"];
-    let text = |object: &Value, path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or("default").to_owned();
+    let text =
+        |object: &Value, path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or("default").to_owned();
     objects
         .iter()
         .filter(|object| kinds.iter().any(|kind| object["kind"] == *kind))
         .map(|object| {
-            format!("{}/{}/{}", text(object, "/metadata/namespace"), text(object, "/kind"), text(object, "/metadata/name"))
+            format!(
+                "{}/{}/{}",
+                text(object, "/metadata/namespace"),
+                text(object, "/kind"),
+                text(object, "/metadata/name")
+            )
         })
         .collect()
 }
@@ -105,24 +111,29 @@ pub fn note_started(part: &dyn Part, cluster: &Cluster, objects: &[Value]) -> Re
     Ok(fs::write(cluster.path("parts").join(part.name()), json!(workloads(objects)).to_string())?)
 }
 
-/// What the cluster's workloads look like, read once for all parts.
+/// What the cluster's workloads look like, read once for all parts; none if the API server does not answer.
 #[derive(Debug)]
-pub struct Workloads(Vec<Value>);
+pub struct Workloads(Option<Vec<Value>>);
 
 impl Workloads {
-    /// Reads them; none if there is no API server.
+    /// Reads them.
     pub fn read(cluster: &Cluster) -> Self {
-        let list = cluster.get(&["deployments,daemonsets,statefulsets", "--all-namespaces"]).unwrap_or_default();
-        Self(list["items"].as_array().cloned().unwrap_or_default())
+        if !control_plane::runs(cluster) {
+            return Self(None);
+        }
+        let list = cluster.get(&["deployments,daemonsets,statefulsets", "--all-namespaces"]);
+        Self(list.ok().and_then(|list| list["items"].as_array().cloned()))
     }
 
     /// Why a workload is not ready.
     fn problem(&self, name: &str) -> Option<String> {
-        let named = |object: &&Value| workloads(std::slice::from_ref(object)).first().is_some_and(|found| found == name);
-        let Some(object) = self.0.iter().find(named) else { return Some(format!("{name} is not there")) };
+        let named =
+            |object: &&Value| workloads(std::slice::from_ref(object)).first().is_some_and(|found| found == name);
+        let Some(object) = self.0.iter().flatten().find(named) else { return Some(format!("{name} is not there")) };
         let number = |path: &str| object.pointer(path).and_then(Value::as_i64);
         let daemon_set = object["kind"] == "DaemonSet";
-        let wanted = if daemon_set { number("/status/desiredNumberScheduled") } else { number("/spec/replicas") }.unwrap_or(0);
+        let wanted =
+            if daemon_set { number("/status/desiredNumberScheduled") } else { number("/spec/replicas") }.unwrap_or(0);
         let field = |name: &str| number(&format!("/status/{name}")).unwrap_or(0);
         let (ready, updated) = if daemon_set {
             (field("numberReady"), field("updatedNumberScheduled"))
@@ -143,14 +154,20 @@ pub fn outages(part: &dyn Part, cluster: &Cluster, workloads: &Workloads) -> Vec
         Err(error) => return vec![format!("{error:#}")],
     };
     let daemons = daemons.iter().filter_map(|daemon| cluster.daemons().problem(daemon.name, &daemon.probe));
+    let mut found: Vec<_> = daemons.collect();
     let names: Vec<String> = serde_json::from_slice(&noted).unwrap_or_default();
-    daemons.chain(names.iter().filter_map(|name| workloads.problem(name))).collect()
+    if workloads.0.is_some() {
+        found.extend(names.iter().filter_map(|name| workloads.problem(name)));
+    } else if !names.is_empty() {
+        found.push("the API server does not answer".to_owned());
+    }
+    found
 }
 
 /// Why a part does not work; nothing if it does.
 pub fn problems(part: &dyn Part, cluster: &Cluster, workloads: &Workloads) -> Vec<String> {
     let outages = outages(part, cluster, workloads);
-    if outages.is_empty() { part.problems(cluster) } else { outages }
+    if outages.is_empty() && workloads.0.is_some() { part.problems(cluster) } else { outages }
 }
 
 #[cfg(test)]
@@ -164,13 +181,13 @@ mod tests {
 
     #[test]
     fn a_workload_works_when_all_its_pods_are_ready_and_new() {
-        let problem = |object| Workloads(vec![object]).problem("n/Deployment/d");
+        let problem = |object| Workloads(Some(vec![object])).problem("n/Deployment/d");
         assert_eq!(problem(deployment(1, 1)), None);
         assert_eq!(problem(deployment(0, 1)).unwrap(), "n/Deployment/d: 0 of 1 ready");
         assert!(problem(deployment(1, 0)).is_some());
         let mut unseen = deployment(1, 1);
         unseen["metadata"]["generation"] = json!(3);
         assert!(problem(unseen).is_some());
-        assert_eq!(Workloads(Vec::new()).problem("n/Deployment/d").unwrap(), "n/Deployment/d is not there");
+        assert_eq!(Workloads(Some(Vec::new())).problem("n/Deployment/d").unwrap(), "n/Deployment/d is not there");
     }
 }

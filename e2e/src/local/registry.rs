@@ -52,7 +52,11 @@ impl Part for Registry {
         cluster.write("registries/htpasswd", &format!("{USER}:{HASH}\n"))?;
         let auth = json!({"htpasswd": {"realm": "local", "path": cluster.file("registries/htpasswd")}});
         let tls = json!({"certificate": cluster.file("credentials/registry.crt"), "key": cluster.file("credentials/registry.key")});
-        for (name, port, more) in [("registry", 5000, json!({})), ("registry-private", 5001, json!({"auth": auth})), ("registry-tls", 5002, json!({"http": {"tls": tls}}))] {
+        for (name, port, more) in [
+            ("registry", 5000, json!({})),
+            ("registry-private", 5001, json!({"auth": auth})),
+            ("registry-tls", 5002, json!({"http": {"tls": tls}})),
+        ] {
             let mut config = json!({
                 "version": 0.1,
                 "log": {"level": "warn", "accesslog": {"disabled": true}},

@@ -50,7 +50,8 @@ pub fn up(with: &[String]) -> Result<()> {
 
 /// The parts to have: the core, those that are asked for with what they need, and those that are there.
 fn wanted(with: &[String], started: &[String]) -> Result<Vec<&'static dyn Part>> {
-    let mut names: BTreeSet<&str> = PARTS.iter().map(|part| part.name()).filter(|name| !EXTRAS.contains(name)).collect();
+    let mut names: BTreeSet<&str> =
+        PARTS.iter().map(|part| part.name()).filter(|name| !EXTRAS.contains(name)).collect();
     names.extend(EXTRAS.iter().filter(|&&extra| started.iter().any(|name| name == extra)));
     for name in with {
         if name == "all" {

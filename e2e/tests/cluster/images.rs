@@ -40,9 +40,14 @@ fn a_private_image_is_pulled_with_its_secret_and_not_without() {
     copy_busybox(&to, &["--dest-tls-verify=false", "--dest-creds", &format!("{USER}:{PASSWORD}")]);
     let image = format!("{PRIVATE}/{repository}:1");
     start(&namespace, "without", &image, "{}");
-    eventually("the refusal of a pull", || waits_because(&namespace, "without").filter(|reason| reason == "ErrImagePull"));
-    let (server, user, password) =
-        (format!("--docker-server={PRIVATE}"), format!("--docker-username={USER}"), format!("--docker-password={PASSWORD}"));
+    eventually("the refusal of a pull", || {
+        waits_because(&namespace, "without").filter(|reason| reason == "ErrImagePull")
+    });
+    let (server, user, password) = (
+        format!("--docker-server={PRIVATE}"),
+        format!("--docker-username={USER}"),
+        format!("--docker-password={PASSWORD}"),
+    );
     namespace.kubectl(&["create", "secret", "docker-registry", "pull", &server, &user, &password]);
     start(&namespace, "with", &image, r#"{"spec": {"imagePullSecrets": [{"name": "pull"}]}}"#);
     namespace.kubectl(&["wait", "pod/with", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s"]);

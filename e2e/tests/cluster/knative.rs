@@ -44,5 +44,13 @@ spec:
 }
 
 fn activator(namespace: &Namespace) -> String {
-    namespace.kubectl(&["-n", "knative-serving", "get", "service", "activator-service", "-o", "jsonpath={.spec.clusterIP}"])
+    namespace.kubectl(&[
+        "-n",
+        "knative-serving",
+        "get",
+        "service",
+        "activator-service",
+        "-o",
+        "jsonpath={.spec.clusterIP}",
+    ])
 }

@@ -52,7 +52,8 @@ impl Namespace {
 
     /// Applies objects.
     pub fn apply(&self, yaml: &str) {
-        let mut child = self.command(&["apply", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut child =
+            self.command(&["apply", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(yaml.as_bytes()).unwrap();
         assert!(child.wait().unwrap().success(), "{yaml}");
     }
@@ -99,7 +100,8 @@ spec:
 
     /// What a command in a pod that is thrown away prints.
     pub fn run_in_pod(&self, name: &str, command: &[&str]) -> String {
-        let mut arguments = vec!["run", name, "--image=busybox", "--restart=Never", "--rm", "--attach", "--quiet", "--"];
+        let mut arguments =
+            vec!["run", name, "--image=busybox", "--restart=Never", "--rm", "--attach", "--quiet", "--"];
         arguments.extend(command);
         self.kubectl(&arguments)
     }

@@ -30,7 +30,8 @@ fn a_pod_can_be_entered_and_tells_what_it_logged() {
 async fn a_port_is_forwarded() {
     let namespace = Namespace::new("forward");
     namespace.serve("hello", ECHO);
-    let mut forward = namespace.command(&["port-forward", "deployment/hello", ":8080"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut forward =
+        namespace.command(&["port-forward", "deployment/hello", ":8080"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     // Kept open: kubectl ends when it cannot print that it handles a connection.
     let mut said = BufReader::new(forward.stdout.take().unwrap());
