@@ -161,7 +161,8 @@ fn remove_network() -> Result<()> {
     // Each may be gone, or never have been there.
     let remove = |program: &str, arguments: &[&str]| {
         let mut command = if program == "nft" { node::program("nft")? } else { Command::new(program) };
-        anyhow::Ok(drop(command.args(arguments).output()?))
+        command.args(arguments).output()?;
+        anyhow::Ok(())
     };
     remove("ip", &["link", "delete", node::BRIDGE])?;
     remove("ip", &["route", "delete", SERVICE_RANGE, "dev", "lo"])?;
