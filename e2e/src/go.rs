@@ -128,7 +128,10 @@ fn manifests_from(place: &Path, name: &str, module: &str, version: &str, paths: 
 }
 
 /// Objects that are read once and kept as JSON, which is read ten times faster than YAML.
-fn objects(name: &str, inputs: &[&str], read: impl FnOnce() -> Result<Vec<Value>>) -> Result<Vec<Value>> {
+///
+/// # Errors
+/// What reading them fails with.
+pub fn objects(name: &str, inputs: &[&str], read: impl FnOnce() -> Result<Vec<Value>>) -> Result<Vec<Value>> {
     let folder =
         cache::part(name, inputs, |folder| Ok(fs::write(folder.join("objects.json"), serde_json::to_vec(&read()?)?)?))?;
     Ok(serde_json::from_slice(&fs::read(folder.join("objects.json"))?)?)

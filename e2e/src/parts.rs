@@ -87,8 +87,61 @@ pub const METRICS_SERVER: Programs = Programs {
     variables: &["k8s.io/client-go/pkg/version.gitVersion=v0.8.0"],
 };
 
+/// Helm 3, the newest.
+pub const HELM: Programs = Programs {
+    name: "helm",
+    module: "helm.sh/helm/v3",
+    version: "v3.22.0",
+    packages: &["helm.sh/helm/v3/cmd/helm"],
+    variables: &[],
+};
+
+/// KEDA, the newest. Its HTTP add-on is not served by the module proxy.
+pub const KEDA: Programs = Programs {
+    name: "keda",
+    module: "github.com/kedacore/keda/v2",
+    version: "v2.21.0",
+    packages: &[
+        "github.com/kedacore/keda/v2/cmd/adapter",
+        "github.com/kedacore/keda/v2/cmd/operator",
+        "github.com/kedacore/keda/v2/cmd/webhooks",
+    ],
+    variables: &["github.com/kedacore/keda/v2/version.Version=2.21.0"],
+};
+
+/// Dapr's control plane; the last version whose components can be built.
+pub const DAPR: Programs = Programs {
+    name: "dapr",
+    module: "github.com/dapr/dapr",
+    version: "v1.14.0",
+    packages: &[
+        "github.com/dapr/dapr/cmd/injector",
+        "github.com/dapr/dapr/cmd/operator",
+        "github.com/dapr/dapr/cmd/placement",
+        "github.com/dapr/dapr/cmd/sentry",
+    ],
+    variables: &["github.com/dapr/dapr/pkg/buildinfo.version=1.14.0"],
+};
+
+/// Dapr's sidecar with the components that are needed here: all of them cannot be built.
+pub const DAPRD: Programs =
+    Programs { name: "daprd", module: DAPR.module, version: DAPR.version, packages: &["."], variables: DAPR.variables };
+
+/// NATS, the newest.
+pub const NATS: Programs = Programs {
+    name: "nats",
+    module: "github.com/nats-io/nats-server/v2",
+    version: "v2.15.2",
+    packages: &["github.com/nats-io/nats-server/v2"],
+    variables: &[],
+};
+
+/// Kafka; the version that the client library was tried with.
+const KAFKA: &str = "4.1.0";
+
 /// Every part that is built from a Go module.
-pub const GO_PROGRAMS: &[Programs] = &[KUBERNETES, COREDNS, CONTOUR, BUILDKIT, KNATIVE, METRICS_SERVER];
+pub const GO_PROGRAMS: &[Programs] =
+    &[KUBERNETES, COREDNS, CONTOUR, BUILDKIT, KNATIVE, METRICS_SERVER, HELM, KEDA, DAPR, DAPRD, NATS];
 
 /// Gateway API, module and version: the newest that both Contour and Traefik follow.
 pub const GATEWAY_API: (&str, &str) = ("sigs.k8s.io/gateway-api", "v1.4.1");
@@ -103,8 +156,8 @@ const CARGO_DENY: &str = "0.20.2";
 const FOREIGN_CRDS: &[(&str, &str, &str)] = &[
     (GATEWAY_API.0, GATEWAY_API.1, "config/crd/standard"),
     (KNATIVE.module, KNATIVE.version, "config/core/300-resources"),
-    ("github.com/kedacore/keda/v2", "v2.21.0", "config/crd/bases"),
-    ("github.com/dapr/dapr", "v1.14.0", "charts/dapr/crds"),
+    (KEDA.module, KEDA.version, "config/crd/bases"),
+    (DAPR.module, DAPR.version, "charts/dapr/crds"),
     ("github.com/shipwright-io/build", "v0.17.0", "deploy/crds"),
 ];
 
@@ -179,6 +232,21 @@ pub fn envoy() -> Result<PathBuf> {
         Ok(())
     })?;
     Ok(folder.join("envoy/_bin/envoy"))
+}
+
+/// The folder of Kafka's libraries, from Maven.
+///
+/// # Errors
+/// No Maven, or a package that cannot be downloaded.
+pub fn kafka() -> Result<PathBuf> {
+    let project = include_str!("../parts/kafka/pom.xml").replace("KAFKA_VERSION", KAFKA);
+    cache::part("kafka", &[&project], |folder| {
+        fs::write(folder.join("pom.xml"), &project)?;
+        let output = format!("-DoutputDirectory={}", folder.display());
+        run(Command::new("mvn").current_dir(folder).args(["-q", "-B", "dependency:copy-dependencies", &output]))
+            .context("Maven is needed")?;
+        Ok(fs::remove_file(folder.join("pom.xml"))?)
+    })
 }
 
 /// The program that holds a pod's namespaces, from the source in Kubernetes.

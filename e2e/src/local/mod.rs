@@ -1,14 +1,17 @@
 //! `cargo local`: a real Kubernetes cluster on this machine, without Docker and without a registry of the internet.
 
+pub mod brokers;
 pub mod cluster;
 pub mod control_plane;
 pub mod credentials;
 pub mod daemon;
+pub mod dapr;
 pub mod dns;
 pub mod down;
 pub mod gateway;
 pub mod git;
 pub mod images;
+pub mod keda;
 pub mod knative;
 pub mod metrics_server;
 pub mod node;
@@ -38,10 +41,16 @@ pub const PARTS: &[&dyn Part] = &[
     &knative::Knative,
     &git::Git,
     &metrics_server::MetricsServer,
+    &keda::Keda,
+    &dapr::Dapr,
+    &brokers::REDIS,
+    &brokers::MOSQUITTO,
+    &brokers::NATS,
+    &brokers::KAFKA,
 ];
 
 /// Parts that are there only when they are asked for.
-pub const EXTRAS: &[&str] = &["metrics-server"];
+pub const EXTRAS: &[&str] = &["metrics-server", "keda", "dapr", "redis", "mosquitto", "nats", "kafka"];
 
 /// A real Kubernetes cluster on this machine.
 #[derive(Debug, Parser)]

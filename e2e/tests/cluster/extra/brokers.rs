@@ -1,0 +1,75 @@
+//! A message through every broker.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::TcpStream,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use e2e::{
+    cache::run,
+    local::{cluster::Cluster, git::NAMESPACE},
+};
+
+fn in_pod(broker: &str, command: &[&str]) -> Command {
+    let mut kubectl = Cluster::here().unwrap().kubectl();
+    kubectl.args(["-n", NAMESPACE, "exec", "-i", &format!("deployment/{broker}"), "--"]).args(command);
+    kubectl
+}
+
+/// A name that no other run has.
+fn unique(name: &str) -> String {
+    format!("{name}-{}", std::process::id())
+}
+
+#[test]
+fn redis_keeps_a_list() {
+    let list = unique("list");
+    run(&mut in_pod("redis", &["redis-cli", "rpush", &list, "hello"])).unwrap();
+    assert_eq!(run(&mut in_pod("redis", &["redis-cli", "lpop", &list])).unwrap().trim(), "hello");
+}
+
+#[test]
+fn mosquitto_keeps_a_message_for_those_who_come_late() {
+    let topic = unique("topic");
+    run(&mut in_pod("mosquitto", &["mosquitto_pub", "-r", "-t", &topic, "-m", "hello"])).unwrap();
+    let read = ["mosquitto_sub", "-t", &topic, "-C", "1", "-W", "30"];
+    assert_eq!(run(&mut in_pod("mosquitto", &read)).unwrap().trim(), "hello");
+}
+
+#[test]
+fn kafka_keeps_a_record() {
+    let topic = unique("topic");
+    let server = ["--bootstrap-server", "localhost:9092", "--topic", &topic];
+    let mut produce = in_pod("kafka", &["kafka", "org.apache.kafka.tools.ConsoleProducer"]);
+    let mut child = produce.args(server).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"hello\n").unwrap();
+    assert!(child.wait().unwrap().success());
+    let mut consume = in_pod("kafka", &["kafka", "org.apache.kafka.tools.consumer.ConsoleConsumer"]);
+    consume.args(server).args(["--from-beginning", "--max-messages", "1", "--timeout-ms", "60000"]);
+    assert_eq!(run(&mut consume).unwrap().trim(), "hello");
+}
+
+#[test]
+fn jetstream_keeps_a_message() {
+    let service = Cluster::here().unwrap().get(&["service", "nats", "-n", NAMESPACE]).unwrap();
+    let mut stream = TcpStream::connect(format!("{}:4222", service["spec"]["clusterIP"].as_str().unwrap())).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+    let name = unique("events");
+    // NATS is text: https://docs.nats.io/reference/reference-protocols/nats-protocol
+    write!(stream, "CONNECT {{}}\r\nSUB answers 1\r\n").unwrap();
+    let mut ask = |subject: &str, payload: &str| {
+        write!(stream, "PUB {subject} answers {}\r\n{payload}\r\n", payload.len()).unwrap();
+        lines.by_ref().map(Result::unwrap).find(|line| line.starts_with('{')).unwrap()
+    };
+    let created =
+        ask(&format!("$JS.API.STREAM.CREATE.{name}"), &format!(r#"{{"name": "{name}", "subjects": ["{name}"]}}"#));
+    assert!(!created.contains("error"), "{created}");
+    let acknowledged = ask(&name, "hello");
+    assert!(acknowledged.contains(r#""seq":1"#), "{acknowledged}");
+    let kept = ask(&format!("$JS.API.STREAM.MSG.GET.{name}"), r#"{"seq": 1}"#);
+    // "hello" in base64.
+    assert!(kept.contains("aGVsbG8="), "{kept}");
+}

@@ -1,0 +1,6 @@
+//! Parts that are there only when they are asked for (`cargo local up --with all`).
+
+mod brokers;
+mod dapr;
+mod keda;
+mod metrics;
