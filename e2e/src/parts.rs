@@ -127,6 +127,48 @@ pub const DAPR: Programs = Programs {
 pub const DAPRD: Programs =
     Programs { name: "daprd", module: DAPR.module, version: DAPR.version, packages: &["."], variables: DAPR.variables };
 
+/// Tekton, a version that Shipwright's fits.
+pub const TEKTON: Programs = Programs {
+    name: "tekton",
+    module: "github.com/tektoncd/pipeline",
+    version: "v1.6.0",
+    packages: &[
+        "github.com/tektoncd/pipeline/cmd/controller",
+        "github.com/tektoncd/pipeline/cmd/entrypoint",
+        "github.com/tektoncd/pipeline/cmd/events",
+        "github.com/tektoncd/pipeline/cmd/nop",
+        "github.com/tektoncd/pipeline/cmd/resolvers",
+        "github.com/tektoncd/pipeline/cmd/sidecarlogresults",
+        "github.com/tektoncd/pipeline/cmd/webhook",
+        "github.com/tektoncd/pipeline/cmd/workingdirinit",
+    ],
+    variables: &[],
+};
+
+/// Shipwright, the newest with `v1beta1`.
+pub const SHIPWRIGHT: Programs = Programs {
+    name: "shipwright",
+    module: "github.com/shipwright-io/build",
+    version: "v0.17.0",
+    packages: &[
+        "github.com/shipwright-io/build/cmd/bundle",
+        "github.com/shipwright-io/build/cmd/git",
+        "github.com/shipwright-io/build/cmd/image-processing",
+        "github.com/shipwright-io/build/cmd/shipwright-build-controller",
+        "github.com/shipwright-io/build/cmd/waiter",
+    ],
+    variables: &[],
+};
+
+/// `MinIO`, an S3 server; the last version of its module.
+pub const MINIO: Programs = Programs {
+    name: "minio",
+    module: "github.com/minio/minio",
+    version: "v0.0.0-20250907161309-07c3a429bfed",
+    packages: &["github.com/minio/minio", "github.com/minio/mc"],
+    variables: &[],
+};
+
 /// NATS, the newest.
 pub const NATS: Programs = Programs {
     name: "nats",
@@ -140,8 +182,22 @@ pub const NATS: Programs = Programs {
 const KAFKA: &str = "4.1.0";
 
 /// Every part that is built from a Go module.
-pub const GO_PROGRAMS: &[Programs] =
-    &[KUBERNETES, COREDNS, CONTOUR, BUILDKIT, KNATIVE, METRICS_SERVER, HELM, KEDA, DAPR, DAPRD, NATS];
+pub const GO_PROGRAMS: &[Programs] = &[
+    KUBERNETES,
+    COREDNS,
+    CONTOUR,
+    BUILDKIT,
+    KNATIVE,
+    METRICS_SERVER,
+    HELM,
+    KEDA,
+    DAPR,
+    DAPRD,
+    NATS,
+    TEKTON,
+    SHIPWRIGHT,
+    MINIO,
+];
 
 /// Gateway API, module and version: the newest that both Contour and Traefik follow.
 pub const GATEWAY_API: (&str, &str) = ("sigs.k8s.io/gateway-api", "v1.4.1");
@@ -158,7 +214,7 @@ const FOREIGN_CRDS: &[(&str, &str, &str)] = &[
     (KNATIVE.module, KNATIVE.version, "config/core/300-resources"),
     (KEDA.module, KEDA.version, "config/crd/bases"),
     (DAPR.module, DAPR.version, "charts/dapr/crds"),
-    ("github.com/shipwright-io/build", "v0.17.0", "deploy/crds"),
+    (SHIPWRIGHT.module, SHIPWRIGHT.version, "deploy/crds"),
 ];
 
 /// The programs of an API server without nodes.

@@ -1,11 +1,16 @@
-//! Message brokers, each a pod and a Service in the namespace of the local cluster's helpers. They keep nothing.
+//! Message brokers and an S3 server, each a pod and a Service in the namespace of the local cluster's helpers. They keep nothing.
 
 use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::{
     image::{Content, File, Image, Layer, base, copy},
-    local::{cluster::Cluster, git::NAMESPACE, part::Part, registry::OPEN},
+    local::{
+        cluster::Cluster,
+        git::NAMESPACE,
+        part::Part,
+        registry::{OPEN, PASSWORD, USER},
+    },
     parts,
 };
 
@@ -28,6 +33,9 @@ pub const NATS: Broker =
     Broker { name: "nats", about: "NATS with JetStream (port 4222)", ports: &[4222, 8222], image: nats };
 /// Kafka, from Maven.
 pub const KAFKA: Broker = Broker { name: "kafka", about: "Kafka (port 9092)", ports: &[9092], image: kafka };
+
+/// `MinIO`, an S3 server, from its Go module.
+pub const MINIO: Broker = Broker { name: "minio", about: "MinIO, S3 (port 9000)", ports: &[9000], image: minio };
 
 impl Part for Broker {
     fn name(&self) -> &'static str {
@@ -109,4 +117,18 @@ fn kafka() -> Result<Image> {
         user: "65532:65532",
         ..Image::default()
     })
+}
+
+fn minio() -> Result<Image> {
+    let programs = parts::MINIO.built()?;
+    let mut image = Image::of_program("", &programs.join("minio"));
+    image.entrypoint.extend(words(&["server", "/tmp/minio", "--address", ":9000"]));
+    image.environment = vec![
+        format!("MINIO_ROOT_USER={USER}"),
+        format!("MINIO_ROOT_PASSWORD={PASSWORD}"),
+        // Its client, for a look inside.
+        "MC_CONFIG_DIR=/tmp/mc".to_owned(),
+        format!("MC_HOST_local=http://{USER}:{PASSWORD}@localhost:9000"),
+    ];
+    Ok(image.with(vec![copy("/usr/bin/mc", programs.join("mc"))]))
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     image::Image,
-    local::{cluster::Cluster, part::Part, registry},
+    local::{cluster::Cluster, ko, part::Part, registry},
     parts,
 };
 
@@ -27,9 +27,7 @@ impl Part for Knative {
     }
 
     fn images(&self) -> Result<Vec<Image>> {
-        let programs = parts::KNATIVE.built()?;
-        let image = |name: &str| Image::of_program(image_of(name), &programs.join(name));
-        Ok(["activator", "autoscaler", "controller", "queue", "webhook"].into_iter().map(image).collect())
+        ko::images(&parts::KNATIVE)
     }
 
     fn objects(&self, _cluster: &Cluster) -> Result<Vec<Value>> {
@@ -55,18 +53,6 @@ impl Part for Knative {
                 object["data"]["registries-skipping-tag-resolving"] = json!(registry::OPEN);
             }
         }
-        // Go programs are named by their package there.
-        let text = Value::Array(objects).to_string();
-        let mut parts = text.split("ko://knative.dev/serving/cmd/");
-        let mut replaced = parts.next().unwrap_or_default().to_owned();
-        for part in parts {
-            let end = part.find(|c: char| !c.is_ascii_alphanumeric() && c != '-').unwrap_or(part.len());
-            replaced += &format!("{}/{}{}", registry::OPEN, image_of(&part[..end]), &part[end..]);
-        }
-        Ok(serde_json::from_str(&replaced)?)
+        ko::resolved(&parts::KNATIVE, objects)
     }
-}
-
-fn image_of(program: &str) -> String {
-    format!("knative/{program}:{}", parts::KNATIVE.version)
 }

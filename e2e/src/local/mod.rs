@@ -13,10 +13,13 @@ pub mod git;
 pub mod images;
 pub mod keda;
 pub mod knative;
+pub mod ko;
 pub mod metrics_server;
 pub mod node;
 pub mod part;
 pub mod registry;
+pub mod shipwright;
+pub mod tekton;
 pub mod up;
 
 use std::{
@@ -47,10 +50,14 @@ pub const PARTS: &[&dyn Part] = &[
     &brokers::MOSQUITTO,
     &brokers::NATS,
     &brokers::KAFKA,
+    &brokers::MINIO,
+    &tekton::Tekton,
+    &shipwright::Shipwright,
 ];
 
 /// Parts that are there only when they are asked for.
-pub const EXTRAS: &[&str] = &["metrics-server", "keda", "dapr", "redis", "mosquitto", "nats", "kafka"];
+pub const EXTRAS: &[&str] =
+    &["metrics-server", "keda", "dapr", "redis", "mosquitto", "nats", "kafka", "minio", "tekton", "shipwright"];
 
 /// A real Kubernetes cluster on this machine.
 #[derive(Debug, Parser)]

@@ -15,21 +15,29 @@ use e2e::{
 };
 
 /// A repository of one commit in a folder that ends with the test.
-struct Work(PathBuf);
+pub struct Work(PathBuf);
 
 impl Work {
     fn new(name: &str) -> Self {
+        Self::of(name, &[("greeting", name)])
+    }
+
+    /// Of files and their text.
+    pub fn of(name: &str, files: &[(&str, &str)]) -> Self {
         let folder = std::env::temp_dir().join(format!("openfunction-git-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("greeting"), name).unwrap();
+        for (file, text) in files {
+            std::fs::write(folder.join(file), text).unwrap();
+        }
         let work = Self(folder);
         work.git(&["init", "--quiet", "--initial-branch=main"]).unwrap();
-        work.git(&["add", "greeting"]).unwrap();
+        work.git(&["add", "."]).unwrap();
         work.git(&["-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "--quiet", "-m", "first"]).unwrap();
         work
     }
 
-    fn git(&self, arguments: &[&str]) -> anyhow::Result<String> {
+    /// Runs git there.
+    pub fn git(&self, arguments: &[&str]) -> anyhow::Result<String> {
         git(&self.0, arguments)
     }
 }
@@ -49,7 +57,8 @@ fn git(folder: &Path, arguments: &[&str]) -> anyhow::Result<String> {
     run(git.args(arguments))
 }
 
-fn address() -> String {
+/// The address of the git server.
+pub fn address() -> String {
     let cluster = Cluster::here().unwrap();
     let service = cluster.get(&["service", "git", "-n", NAMESPACE]).expect("the cluster is up (cargo local up)");
     service["spec"]["clusterIP"].as_str().unwrap().to_owned()

@@ -73,3 +73,14 @@ fn jetstream_keeps_a_message() {
     // "hello" in base64.
     assert!(kept.contains("aGVsbG8="), "{kept}");
 }
+
+#[test]
+fn minio_keeps_an_object() {
+    let bucket = format!("local/{}", unique("bucket"));
+    run(&mut in_pod("minio", &["mc", "mb", &bucket])).unwrap();
+    let mut put = in_pod("minio", &["mc", "pipe", &format!("{bucket}/greeting")]);
+    let mut child = put.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"hello").unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(run(&mut in_pod("minio", &["mc", "cat", &format!("{bucket}/greeting")])).unwrap(), "hello");
+}

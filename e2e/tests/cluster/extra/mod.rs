@@ -4,3 +4,4 @@ mod brokers;
 mod dapr;
 mod keda;
 mod metrics;
+mod shipwright;
