@@ -37,13 +37,7 @@ impl Programs {
     pub fn built(&self) -> Result<PathBuf> {
         let source = self.source();
         let mut inputs = vec![self.version.to_owned()];
-        let mut files: Vec<_> = fs::read_dir(&source)
-            .with_context(|| format!("no module file of {}", self.name))?
-            .map(|entry| Ok(entry?.path()))
-            .collect::<Result<_>>()?;
-        files.retain(|file| file.is_file());
-        files.sort();
-        for file in files {
+        for file in files_below(&source).with_context(|| format!("no module file of {}", self.name))? {
             inputs.push(fs::read_to_string(file)?);
         }
         inputs.extend(self.packages.iter().chain(self.variables).map(|&text| text.to_owned()));
@@ -135,6 +129,16 @@ pub fn objects(name: &str, inputs: &[&str], read: impl FnOnce() -> Result<Vec<Va
     let folder =
         cache::part(name, inputs, |folder| Ok(fs::write(folder.join("objects.json"), serde_json::to_vec(&read()?)?)?))?;
     Ok(serde_json::from_slice(&fs::read(folder.join("objects.json"))?)?)
+}
+
+fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() { files.extend(files_below(&path)?) } else { files.push(path) }
+    }
+    files.sort();
+    Ok(files)
 }
 
 fn yaml_files(path: &Path) -> Result<Vec<PathBuf>> {

@@ -169,6 +169,15 @@ pub const MINIO: Programs = Programs {
     variables: &[],
 };
 
+/// Traefik, the last with Gateway API 1.4, without its certificate management, whose providers are a thousand packages.
+pub const TRAEFIK: Programs = Programs {
+    name: "traefik",
+    module: "github.com/traefik/traefik/v3",
+    version: "v3.6.12",
+    packages: &["github.com/traefik/traefik/v3/cmd/traefik"],
+    variables: &[],
+};
+
 /// NATS, the newest.
 pub const NATS: Programs = Programs {
     name: "nats",
@@ -197,6 +206,7 @@ pub const GO_PROGRAMS: &[Programs] = &[
     TEKTON,
     SHIPWRIGHT,
     MINIO,
+    TRAEFIK,
 ];
 
 /// Gateway API, module and version: the newest that both Contour and Traefik follow.

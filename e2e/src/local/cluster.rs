@@ -14,6 +14,8 @@ use crate::{cache::run, local::daemon::Daemons, parts};
 
 /// Address of the only node, on the loopback device.
 pub const NODE_ADDRESS: &str = "172.30.0.1";
+/// A second address of the node, for a second load balancer.
+pub const SECOND_ADDRESS: &str = "172.30.0.2";
 /// Addresses of Services; they are routed to the loopback device, so that they never leave the machine.
 pub const SERVICE_RANGE: &str = "10.96.0.0/16";
 /// Addresses of pods.

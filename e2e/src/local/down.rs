@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use crate::{
     cache::run,
     local::{
-        cluster::{Cluster, NODE_ADDRESS, SERVICE_RANGE},
+        cluster::{Cluster, NODE_ADDRESS, SECOND_ADDRESS, SERVICE_RANGE},
         daemon::{ignore_missing, processes_with, send},
         node,
     },
@@ -166,7 +166,9 @@ fn remove_network() -> Result<()> {
     };
     remove("ip", &["link", "delete", node::BRIDGE])?;
     remove("ip", &["route", "delete", SERVICE_RANGE, "dev", "lo"])?;
-    remove("ip", &["address", "delete", &format!("{NODE_ADDRESS}/32"), "dev", "lo"])?;
+    for address in [NODE_ADDRESS, SECOND_ADDRESS] {
+        remove("ip", &["address", "delete", &format!("{address}/32"), "dev", "lo"])?;
+    }
     remove("nft", &["delete", "table", "ip", "kube-proxy"])?;
     remove("nft", &["delete", "table", "ip6", "kube-proxy"])
 }

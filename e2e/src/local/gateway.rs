@@ -70,33 +70,34 @@ impl Part for Contour {
     }
 
     fn after(&self, cluster: &Cluster) -> Result<()> {
-        // Nobody gives load balancers an address here; the node's is as good, and the proxy answers on it.
-        let address = json!({"status": {"loadBalancer": {"ingress": [{"ip": NODE_ADDRESS}]}}}).to_string();
-        run(cluster.kubectl().args([
-            "-n",
-            "projectcontour",
-            "patch",
-            "service",
-            "envoy",
-            "--subresource=status",
-            "-p",
-            &address,
-        ]))
-        .map(drop)
+        give_address(cluster, "projectcontour", "envoy", NODE_ADDRESS)
     }
 
     fn problems(&self, cluster: &Cluster) -> Vec<String> {
-        let programmed = cluster.get(&["gateway", "contour", "-n", "projectcontour"]).map(|gateway| {
-            let conditions = gateway.pointer("/status/conditions").and_then(Value::as_array).cloned();
-            let addressed = gateway.pointer("/status/addresses/0").is_some();
-            let programmed =
-                conditions.into_iter().flatten().any(|c| c["type"] == "Programmed" && c["status"] == "True");
-            programmed && addressed
-        });
-        match programmed {
-            Ok(true) => Vec::new(),
-            Ok(false) => vec!["Gateway projectcontour/contour is not programmed, or has no address".to_owned()],
-            Err(error) => vec![format!("Gateway projectcontour/contour cannot be read: {}", error.root_cause())],
-        }
+        problems(cluster, "projectcontour", "contour")
+    }
+}
+
+/// Gives a Service of type `LoadBalancer` an address, which nobody else does here. The proxy answers on it.
+///
+/// # Errors
+/// What the API server refuses.
+pub fn give_address(cluster: &Cluster, namespace: &str, service: &str, address: &str) -> Result<()> {
+    let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": address}]}}}).to_string();
+    let patch = ["patch", "service", service, "--subresource=status", "-p", &status];
+    run(cluster.kubectl().args(["-n", namespace]).args(patch)).map(drop)
+}
+
+/// Why a Gateway does not work.
+pub fn problems(cluster: &Cluster, namespace: &str, name: &str) -> Vec<String> {
+    let works = cluster.get(&["gateway", name, "-n", namespace]).map(|gateway| {
+        let conditions = gateway.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
+        let programmed = conditions.into_iter().any(|c| c["type"] == "Programmed" && c["status"] == "True");
+        programmed && gateway.pointer("/status/addresses/0").is_some()
+    });
+    match works {
+        Ok(true) => Vec::new(),
+        Ok(false) => vec![format!("Gateway {namespace}/{name} is not programmed, or has no address")],
+        Err(error) => vec![format!("Gateway {namespace}/{name} cannot be read: {}", error.root_cause())],
     }
 }

@@ -20,6 +20,7 @@ pub mod part;
 pub mod registry;
 pub mod shipwright;
 pub mod tekton;
+pub mod traefik;
 pub mod up;
 
 use std::{
@@ -51,13 +52,25 @@ pub const PARTS: &[&dyn Part] = &[
     &brokers::NATS,
     &brokers::KAFKA,
     &brokers::MINIO,
+    &traefik::Traefik,
     &tekton::Tekton,
     &shipwright::Shipwright,
 ];
 
 /// Parts that are there only when they are asked for.
-pub const EXTRAS: &[&str] =
-    &["metrics-server", "keda", "dapr", "redis", "mosquitto", "nats", "kafka", "minio", "tekton", "shipwright"];
+pub const EXTRAS: &[&str] = &[
+    "metrics-server",
+    "keda",
+    "dapr",
+    "redis",
+    "mosquitto",
+    "nats",
+    "kafka",
+    "minio",
+    "tekton",
+    "shipwright",
+    "traefik",
+];
 
 /// A real Kubernetes cluster on this machine.
 #[derive(Debug, Parser)]

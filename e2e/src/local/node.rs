@@ -9,7 +9,7 @@ use crate::{
     cache::run,
     image::Image,
     local::{
-        cluster::{Cluster, DNS_ADDRESS, NODE, NODE_ADDRESS, POD_RANGE, SERVICE_RANGE},
+        cluster::{Cluster, DNS_ADDRESS, NODE, NODE_ADDRESS, POD_RANGE, SECOND_ADDRESS, SERVICE_RANGE},
         daemon::{Daemon, Probe},
         part::Part,
         registry,
@@ -96,12 +96,14 @@ impl Part for Node {
     }
 }
 
-/// Puts the node's address and the Services' range on the loopback device.
+/// Puts the node's addresses and the Services' range on the loopback device.
 ///
 /// # Errors
 /// No permission to.
 pub fn add_addresses() -> Result<()> {
-    run(Command::new("ip").args(["address", "replace", &format!("{NODE_ADDRESS}/32"), "dev", "lo"]))?;
+    for address in [NODE_ADDRESS, SECOND_ADDRESS] {
+        run(Command::new("ip").args(["address", "replace", &format!("{address}/32"), "dev", "lo"]))?;
+    }
     run(Command::new("ip").args(["route", "replace", SERVICE_RANGE, "dev", "lo"])).map(drop)
 }
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::{
-    image::Image,
+    image::{Image, Layer, link},
     local::{cluster::Cluster, ko, part::Part, registry::OPEN},
     parts::TEKTON,
 };
@@ -23,7 +23,13 @@ impl Part for Tekton {
     }
 
     fn images(&self) -> Result<Vec<Image>> {
-        ko::images(&TEKTON)
+        let mut images = ko::images(&TEKTON)?;
+        for image in images.iter_mut().filter(|image| image.name.starts_with("tekton/resolvers:")) {
+            // Its manifest starts it under tini, and it calls git.
+            image.layers.insert(0, Layer::Debian(&["tini", "git", "ca-certificates"]));
+            image.layers.push(Layer::Files(vec![link("/usr/sbin/tini", "../bin/tini")]));
+        }
+        Ok(images)
     }
 
     fn objects(&self, _cluster: &Cluster) -> Result<Vec<Value>> {

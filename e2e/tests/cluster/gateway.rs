@@ -6,15 +6,15 @@ use reqwest::{Method, header::HOST};
 
 use crate::support::{ECHO, Namespace, client, get};
 
-/// Applies a route and waits until every parent has accepted it.
-fn route(namespace: &Namespace, host: &str, rules: &str) {
+/// Applies a route of a gateway and waits until every parent has accepted it.
+pub fn route(namespace: &Namespace, parent: &str, host: &str, rules: &str) {
     namespace.apply(&format!(
         r#"
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {{name: route}}
 spec:
-  parentRefs: [{{name: contour, namespace: projectcontour}}]
+  parentRefs: [{parent}]
   hostnames: [{host}]
   rules:
 {rules}
@@ -24,12 +24,13 @@ spec:
     namespace.kubectl(&["wait", "httproute/route", accepted, "--timeout=60s"]);
 }
 
+const CONTOUR: &str = "{name: contour, namespace: projectcontour}";
 const URL: &str = "http://172.30.0.1/cgi-bin/echo";
 
 /// Envoy learns of a route a moment after it was accepted.
-async fn until_served(client: &reqwest::Client, host: &str) {
+pub async fn until_served(client: &reqwest::Client, url: &str, host: &str) {
     let deadline = Instant::now() + crate::support::DEADLINE;
-    while get(client, URL, host).await.map_or(0, |(status, _)| status) != 200 {
+    while get(client, url, host).await.map_or(0, |(status, _)| status) != 200 {
         assert!(Instant::now() < deadline, "{host} is not served");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
@@ -43,13 +44,14 @@ async fn requests_are_split_by_weight_and_carry_the_host_that_the_route_writes()
     let host = format!("{}.example.com", namespace.name);
     route(
         &namespace,
+        CONTOUR,
         &host,
         "
     - filters: [{type: URLRewrite, urlRewrite: {hostname: inner.example.com}}]
       backendRefs: [{name: many, port: 80, weight: 70}, {name: few, port: 80, weight: 30}]",
     );
     let client = client();
-    until_served(&client, &host).await;
+    until_served(&client, URL, &host).await;
     let mut counted = BTreeMap::new();
     for _ in 0..1000 {
         let (status, body) = get(&client, URL, &host).await.unwrap();
@@ -71,6 +73,7 @@ async fn requests_are_matched_by_header_and_method() {
     let host = format!("{}.example.com", namespace.name);
     route(
         &namespace,
+        CONTOUR,
         &host,
         "
     - matches: [{headers: [{name: x-canary, value: 'yes'}]}]
@@ -80,7 +83,7 @@ async fn requests_are_matched_by_header_and_method() {
     - backendRefs: [{name: rest, port: 80}]",
     );
     let client = client();
-    until_served(&client, &host).await;
+    until_served(&client, URL, &host).await;
     let send = async |method: Method, canary: &str| {
         let request = client.request(method, URL).header(HOST, &host).header("x-canary", canary);
         let answer = request.send().await.unwrap().text().await.unwrap();

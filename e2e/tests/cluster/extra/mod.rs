@@ -5,3 +5,4 @@ mod dapr;
 mod keda;
 mod metrics;
 mod shipwright;
+mod traefik;
