@@ -4,11 +4,13 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::Instant,
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
+
+const DAY: Duration = Duration::from_hours(24);
 
 /// The folder of the cache: `OPENFUNCTION_CACHE`, or `openfunction` in the user's cache folder.
 pub fn folder() -> Result<PathBuf> {
@@ -29,6 +31,7 @@ pub fn part(name: &str, inputs: &[&str], make: impl FnOnce(&Path) -> Result<()>)
     let hash = &hex(inputs.join("\0").as_bytes())[..12];
     let folder = parts.join(format!("{name}-{hash}"));
     if folder.exists() {
+        fs::File::open(&folder)?.set_modified(SystemTime::now())?;
         return Ok(folder);
     }
     let began = Instant::now();
@@ -43,6 +46,22 @@ pub fn part(name: &str, inputs: &[&str], make: impl FnOnce(&Path) -> Result<()>)
     remove_older(&parts, name, &folder)?;
     eprintln!("made {name} in {:.0?}", began.elapsed());
     Ok(folder)
+}
+
+/// Removes parts that nothing has asked for in a month, and what interrupted makers left a day ago.
+///
+/// # Errors
+/// A folder that cannot be read or removed.
+pub fn remove_unused() -> Result<()> {
+    for entry in fs::read_dir(folder()?.join("parts"))? {
+        let entry = entry?;
+        let unfinished = entry.file_name().to_string_lossy().starts_with('.');
+        let unused = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+        if unused > if unfinished { DAY } else { 30 * DAY } {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn remove_older(parts: &Path, name: &str, keep: &Path) -> Result<()> {

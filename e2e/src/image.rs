@@ -169,11 +169,11 @@ impl Layer {
                 (format!("layer-{label}"), packages.iter().map(|&package| package.to_owned()).collect())
             }
             Self::Files(files) => {
-                // The paths tell layers apart, so that a newer version of one replaces the older.
-                let paths: Vec<_> = files.iter().map(|file| file.0.as_str()).collect();
-                let label = paths.first().map_or("", |path| path.rsplit('/').next().unwrap_or(path));
+                // What is where tells layers apart, so that a newer version of one replaces the older.
+                let places: Vec<_> = files.iter().map(File::place).collect();
+                let label = files.first().map_or("", |file| file.0.rsplit('/').next().unwrap_or_default());
                 let inputs = files.iter().map(File::version).collect::<Result<Vec<_>>>()?;
-                (format!("layer-{label}-{}", &hex(paths.join("\n").as_bytes())[..8]), inputs)
+                (format!("layer-{label}-{}", &hex(places.join("\n").as_bytes())[..8]), inputs)
             }
         };
         let inputs: Vec<_> = inputs.iter().map(String::as_str).collect();
@@ -203,6 +203,17 @@ impl Layer {
 }
 
 impl File {
+    /// The path, and where a copy comes from, without the version of the part that it is of.
+    fn place(&self) -> String {
+        let Self(path, content) = self;
+        let from = if let Content::Copy(from) = content { from.to_string_lossy() } else { "".into() };
+        let from = from.split('/').map(|name| match name.rsplit_once('-') {
+            Some((part, hash)) if hash.len() == 12 => part,
+            _ => name,
+        });
+        format!("{path} {}", from.collect::<Vec<_>>().join("/"))
+    }
+
     /// Differs when the content does.
     fn version(&self) -> Result<String> {
         let Self(path, content) = self;

@@ -38,7 +38,9 @@ impl Part for Shipwright {
             image.environment.push("HOME=/shared-home".to_owned());
             if image.name.starts_with("shipwright/git:") {
                 // It calls them.
-                image.layers.insert(0, Layer::Debian(&["git", "git-lfs", "openssh-client", "ca-certificates"]));
+                image
+                    .layers
+                    .insert(0, Layer::Debian(&["git", "git-lfs", "openssh-client", "dash", "sed", "coreutils"]));
             }
             if image.name.starts_with("shipwright/waiter:") {
                 // Local source comes by tar.

@@ -26,7 +26,7 @@ impl Part for Tekton {
         let mut images = ko::images(&TEKTON)?;
         for image in images.iter_mut().filter(|image| image.name.starts_with("tekton/resolvers:")) {
             // Its manifest starts it under tini, and it calls git.
-            image.layers.insert(0, Layer::Debian(&["tini", "git", "ca-certificates"]));
+            image.layers.insert(0, Layer::Debian(&["tini", "git", "dash", "sed", "coreutils"]));
             image.layers.push(Layer::Files(vec![link("/usr/sbin/tini", "../bin/tini")]));
         }
         Ok(images)

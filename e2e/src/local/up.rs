@@ -102,6 +102,7 @@ fn prepare(parts: &[&dyn Part], cluster: &Cluster) -> Result<()> {
             println!("{:14} prepared in {:.1} s", part.name(), began.elapsed().as_secs_f64());
         }
     }
+    cache::remove_unused()?;
     go::remove_caches()
 }
 
