@@ -48,6 +48,21 @@ pub fn part(name: &str, inputs: &[&str], make: impl FnOnce(&Path) -> Result<()>)
     Ok(folder)
 }
 
+/// Says so when the disk of the cache has less free than is needed.
+///
+/// # Errors
+/// A disk that has less.
+pub fn check_free_disk(needed: u64) -> Result<()> {
+    let cache = folder()?;
+    fs::create_dir_all(&cache)?;
+    let told = run(Command::new("df").args(["-B1", "--output=avail"]).arg(&cache))?;
+    let free: u64 = told.lines().last().and_then(|line| line.trim().parse().ok()).context("df prints a number")?;
+    if free < needed {
+        bail!("{} has {} GiB free and {} GiB are needed", cache.display(), free >> 30, needed >> 30);
+    }
+    Ok(())
+}
+
 /// Removes parts that nothing has asked for in a month, and what interrupted makers left a day ago.
 ///
 /// # Errors

@@ -14,6 +14,9 @@ use crate::cache::{self, run};
 /// Above this the build cache is emptied after a part: the caches of all parts together would take 40 GB.
 const BUILD_CACHE_LIMIT: u64 = 4 << 30;
 
+/// Free disk that modules and compiled packages may take until they are removed.
+const FREE_DISK: u64 = 10 << 30;
+
 /// Programs that are built from one module.
 #[derive(Clone, Copy, Debug)]
 pub struct Programs {
@@ -50,6 +53,7 @@ impl Programs {
     }
 
     fn build(&self, source: &Path, into: &Path) -> Result<()> {
+        cache::check_free_disk(FREE_DISK)?;
         let variables: Vec<_> = self.variables.iter().map(|variable| format!("-X {variable}")).collect();
         let flags = format!("-s -w {}", variables.join(" "));
         run(go()?

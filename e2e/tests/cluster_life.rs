@@ -63,9 +63,8 @@ fn machine(cluster: &Cluster) -> BTreeMap<&'static str, String> {
     };
     let mut nft = node::program("nft").unwrap();
     nft.args(["list", "tables"]);
-    let ours =
-        [cluster.folder().display().to_string(), e2e::cache::folder().unwrap().join("parts").display().to_string()];
-    let processes: Vec<_> = ours.iter().flat_map(|folder| e2e::local::daemon::processes_with(folder)).collect();
+    // Every program of it is told where its files are.
+    let processes = e2e::local::daemon::processes_with(&cluster.folder().display().to_string());
     let mounts: Vec<_> = fs::read_to_string("/proc/self/mountinfo")
         .unwrap()
         .lines()

@@ -28,10 +28,6 @@ impl Part for Dns {
         "CoreDNS"
     }
 
-    fn needs(&self) -> &'static [&'static str] {
-        &["node"]
-    }
-
     fn images(&self) -> Result<Vec<Image>> {
         let mut image = Image::of_program(IMAGE, &parts::COREDNS.built()?.join("coredns"));
         // It listens on port 53.

@@ -27,10 +27,6 @@ impl Part for Contour {
         "Gateway API with Contour and Envoy"
     }
 
-    fn needs(&self) -> &'static [&'static str] {
-        &["node"]
-    }
-
     fn images(&self) -> Result<Vec<Image>> {
         let mut contour = Image::of_program("projectcontour/contour:v1.33.8", &parts::CONTOUR.built()?.join("contour"));
         contour = contour.with(vec![crate::image::link("/bin/contour", "/usr/bin/contour")]);

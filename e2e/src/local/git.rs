@@ -34,10 +34,6 @@ impl Part for Git {
         "git server: HTTP (port 80), HTTP with credentials (8080), ssh (22)"
     }
 
-    fn needs(&self) -> &'static [&'static str] {
-        &["node"]
-    }
-
     fn images(&self) -> Result<Vec<Image>> {
         let text = |path: &str, text: String| File(path.to_owned(), Content::Text(text));
         let files = vec![

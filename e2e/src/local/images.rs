@@ -23,10 +23,6 @@ impl Part for Images {
         "stand-ins for busybox, alpine, debian and golang; BuildKit"
     }
 
-    fn needs(&self) -> &'static [&'static str] {
-        &["registry"]
-    }
-
     fn images(&self) -> Result<Vec<Image>> {
         let busybox = Image { layers: vec![base(), busybox()?], command: vec!["sh".to_owned()], ..Image::default() };
         let debian = Image {

@@ -22,10 +22,6 @@ impl Part for Knative {
         "Knative Serving"
     }
 
-    fn needs(&self) -> &'static [&'static str] {
-        &["node"]
-    }
-
     fn images(&self) -> Result<Vec<Image>> {
         ko::images(&parts::KNATIVE)
     }

@@ -18,7 +18,7 @@ pub trait Part: Sync {
     /// What it is, in a line.
     fn about(&self) -> &'static str;
 
-    /// Parts that must work before this one is started.
+    /// Parts that come with it. They stand before it in [`PARTS`](crate::local::PARTS).
     fn needs(&self) -> &'static [&'static str] {
         &[]
     }

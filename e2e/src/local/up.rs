@@ -3,15 +3,13 @@
 use std::{
     collections::BTreeSet,
     env, fs,
-    process::Command,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    cache::{self, run},
-    go,
+    cache, go,
     local::{
         EXTRAS, PARTS,
         cluster::Cluster,
@@ -20,7 +18,7 @@ use crate::{
     },
 };
 
-/// Free disk that is needed besides what is cached.
+/// Free disk for images, logs and what pods write.
 const FREE_DISK: u64 = 5 << 30;
 
 /// Starts the core and the extras that are named, and what was started before.
@@ -80,21 +78,9 @@ fn check_machine() -> Result<()> {
     Ok(())
 }
 
-fn check_disk(needed: u64) -> Result<()> {
-    let cache = cache::folder()?;
-    fs::create_dir_all(&cache)?;
-    let told = run(Command::new("df").args(["-B1", "--output=avail"]).arg(&cache))?;
-    let free: u64 = told.lines().last().and_then(|line| line.trim().parse().ok()).context("df prints a number")?;
-    if free < needed {
-        let gib = |bytes: u64| bytes >> 30;
-        bail!("{} has {} GiB free and {} GiB are needed", cache.display(), gib(free), gib(needed));
-    }
-    Ok(())
-}
-
 /// Makes what is not cached.
 fn prepare(parts: &[&dyn Part], cluster: &Cluster) -> Result<()> {
-    check_disk(FREE_DISK)?;
+    cache::check_free_disk(FREE_DISK)?;
     for part in parts {
         let began = Instant::now();
         part.prepare(cluster).with_context(|| format!("cannot prepare {}", part.name()))?;
