@@ -137,7 +137,7 @@ impl Cluster {
     /// # Errors
     /// A request that fails.
     pub fn get(&self, what: &[&str]) -> Result<Value> {
-        let told = run(self.kubectl().arg("get").args(what).args(["-o", "json", "--request-timeout=5s"]))?;
+        let told = run(self.kubectl().arg("get").args(what).args(["-o", "json", "--request-timeout=2s"]))?;
         Ok(serde_json::from_str(&told)?)
     }
 

@@ -167,7 +167,9 @@ pub fn outages(part: &dyn Part, cluster: &Cluster, workloads: &Workloads) -> Vec
 /// Why a part does not work; nothing if it does.
 pub fn problems(part: &dyn Part, cluster: &Cluster, workloads: &Workloads) -> Vec<String> {
     let outages = outages(part, cluster, workloads);
-    if outages.is_empty() && workloads.0.is_some() { part.problems(cluster) } else { outages }
+    // Without an API server, which is a problem of its own part, every further question would wait in vain.
+    let can_ask = workloads.0.is_some() && control_plane::runs(cluster);
+    if outages.is_empty() && can_ask { part.problems(cluster) } else { outages }
 }
 
 #[cfg(test)]
