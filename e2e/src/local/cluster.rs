@@ -132,12 +132,13 @@ impl Cluster {
         Ok(())
     }
 
-    /// What kubectl prints as JSON.
+    /// What kubectl prints as JSON; each of its requests may take so many seconds.
     ///
     /// # Errors
     /// A request that fails.
-    pub fn get(&self, what: &[&str]) -> Result<Value> {
-        let told = run(self.kubectl().arg("get").args(what).args(["-o", "json", "--request-timeout=2s"]))?;
+    pub fn get(&self, what: &[&str], seconds: u32) -> Result<Value> {
+        let timeout = format!("--request-timeout={seconds}s");
+        let told = run(self.kubectl().arg("get").args(what).args(["-o", "json", &timeout]))?;
         Ok(serde_json::from_str(&told)?)
     }
 

@@ -86,7 +86,7 @@ pub fn give_address(cluster: &Cluster, namespace: &str, service: &str, address: 
 
 /// Why a Gateway does not work.
 pub fn problems(cluster: &Cluster, namespace: &str, name: &str) -> Vec<String> {
-    let works = cluster.get(&["gateway", name, "-n", namespace]).map(|gateway| {
+    let works = cluster.get(&["gateway", name, "-n", namespace], 2).map(|gateway| {
         let conditions = gateway.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
         let programmed = conditions.into_iter().any(|c| c["type"] == "Programmed" && c["status"] == "True");
         programmed && gateway.pointer("/status/addresses/0").is_some()

@@ -82,7 +82,7 @@ impl Part for Node {
     }
 
     fn problems(&self, cluster: &Cluster) -> Vec<String> {
-        let ready = cluster.get(&["node", NODE]).map(|node| {
+        let ready = cluster.get(&["node", NODE], 2).map(|node| {
             let conditions = node.pointer("/status/conditions").and_then(|c| c.as_array().cloned()).unwrap_or_default();
             conditions.into_iter().find(|condition| condition["type"] == "Ready").unwrap_or_default()
         });

@@ -7,7 +7,11 @@ use serde_json::{Value, json};
 
 use crate::{
     image::Image,
-    local::{cluster::Cluster, control_plane, daemon::Daemon},
+    local::{
+        cluster::Cluster,
+        control_plane,
+        daemon::{Daemon, Probe},
+    },
 };
 
 /// A part of the cluster.
@@ -118,10 +122,11 @@ pub struct Workloads(Option<Vec<Value>>);
 impl Workloads {
     /// Reads them.
     pub fn read(cluster: &Cluster) -> Self {
-        if !control_plane::runs(cluster) {
+        if Probe::ApiServer(cluster.clone()).answers().is_err() {
             return Self(None);
         }
-        let list = cluster.get(&["deployments,daemonsets,statefulsets", "--all-namespaces"]);
+        // A second for each of the three: one that waits for etcd in vain must not take long.
+        let list = cluster.get(&["deployments,daemonsets,statefulsets", "--all-namespaces"], 1);
         Self(list.ok().and_then(|list| list["items"].as_array().cloned()))
     }
 

@@ -60,7 +60,7 @@ fn git(folder: &Path, arguments: &[&str]) -> anyhow::Result<String> {
 /// The address of the git server.
 pub fn address() -> String {
     let cluster = Cluster::here().unwrap();
-    let service = cluster.get(&["service", "git", "-n", NAMESPACE]).expect("the cluster is up (cargo local up)");
+    let service = cluster.get(&["service", "git", "-n", NAMESPACE], 5).expect("the cluster is up (cargo local up)");
     service["spec"]["clusterIP"].as_str().unwrap().to_owned()
 }
 

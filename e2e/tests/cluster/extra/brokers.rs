@@ -53,7 +53,7 @@ fn kafka_keeps_a_record() {
 
 #[test]
 fn jetstream_keeps_a_message() {
-    let service = Cluster::here().unwrap().get(&["service", "nats", "-n", NAMESPACE]).unwrap();
+    let service = Cluster::here().unwrap().get(&["service", "nats", "-n", NAMESPACE], 5).unwrap();
     let mut stream = TcpStream::connect(format!("{}:4222", service["spec"]["clusterIP"].as_str().unwrap())).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
