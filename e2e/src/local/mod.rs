@@ -24,6 +24,7 @@ pub mod traefik;
 pub mod up;
 
 use std::{
+    io::Write,
     path::PathBuf,
     process::{Command, ExitCode},
 };
@@ -156,13 +157,16 @@ fn status() -> Result<()> {
     }
     let workloads = Workloads::read(&cluster);
     let mut broken = 0;
+    let mut lines = Vec::new();
     for part in PARTS.iter().filter(|part| started.iter().any(|name| name == part.name())) {
         let problems = part::problems(*part, &cluster, &workloads);
         broken += usize::from(!problems.is_empty());
         let state = if problems.is_empty() { "works" } else { "BROKEN" };
-        println!("{:14} {state:7} {}", part.name(), part.about());
-        problems.iter().for_each(|problem| println!("{:22} {problem}", ""));
+        lines.push(format!("{:14} {state:7} {}\n", part.name(), part.about()));
+        lines.extend(problems.iter().map(|problem| format!("{:22} {problem}\n", "")));
     }
+    // Who reads only the first lines is no error.
+    let _ = std::io::stdout().write_all(lines.concat().as_bytes());
     if broken > 0 {
         bail!("{broken} of {} parts do not work; `cargo local up` mends them", started.len());
     }
