@@ -77,7 +77,11 @@ impl Image {
     /// An image of one static program, with what such programs expect: users, certificates, `/tmp`.
     pub fn of_program(name: impl Into<String>, program: &Path) -> Self {
         let file = program.file_name().and_then(|name| name.to_str()).unwrap_or("program");
-        let path = format!("/usr/bin/{file}");
+        Self::of_program_at(name, program, format!("/usr/bin/{file}"))
+    }
+
+    /// As [`Image::of_program`], with the program where others look for it.
+    pub fn of_program_at(name: impl Into<String>, program: &Path, path: String) -> Self {
         Self {
             name: name.into(),
             layers: vec![base(), Layer::Files(vec![copy(&path, program)])],

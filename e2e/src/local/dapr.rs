@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     cache::run,
     go::{module_folder, objects},
-    image::{Image, copy},
+    image::Image,
     local::{cluster::Cluster, part::Part},
     parts::{self, DAPR},
 };
@@ -33,11 +33,8 @@ impl Part for Dapr {
         let control_plane = DAPR.built()?;
         let sidecar = parts::DAPRD.built()?;
         let image = |name: &str, folder: &std::path::Path| {
-            let mut image = Image::of_program(format!("dapr/{name}:{TAG}"), &folder.join(name));
             // The chart names it there.
-            image.layers.pop();
-            image.entrypoint = vec![format!("/{name}")];
-            image.with(vec![copy(&format!("/{name}"), folder.join(name))])
+            Image::of_program_at(format!("dapr/{name}:{TAG}"), &folder.join(name), format!("/{name}"))
         };
         let mut images: Vec<_> =
             ["injector", "operator", "placement", "sentry"].iter().map(|name| image(name, &control_plane)).collect();

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::{
     cache::run,
-    image::{Image, copy},
+    image::Image,
     local::{cluster::Cluster, part::Part},
     parts,
 };
@@ -29,10 +29,8 @@ impl Part for Keda {
     fn images(&self) -> Result<Vec<Image>> {
         let programs = parts::KEDA.built()?;
         let image = |name: &str, program: &str, path: &str| {
-            let mut image = Image::of_program(format!("kedacore/{name}:{TAG}"), &programs.join(program));
             // The manifests name it there.
-            image.layers.pop();
-            image.with(vec![copy(path, programs.join(program))])
+            Image::of_program_at(format!("kedacore/{name}:{TAG}"), &programs.join(program), path.to_owned())
         };
         Ok(vec![
             image("keda", "operator", "/keda"),

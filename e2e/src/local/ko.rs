@@ -1,15 +1,9 @@
 //! Manifests of projects that are built with ko: an image is named there by the Go package of its program.
 
-use std::path::Path;
-
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::{
-    go::Programs,
-    image::{Image, copy},
-    local::registry::OPEN,
-};
+use crate::{go::Programs, image::Image, local::registry::OPEN};
 
 /// The image of a program of a part, without registry.
 pub fn name(part: &Programs, program: &str) -> String {
@@ -22,11 +16,7 @@ pub fn name(part: &Programs, program: &str) -> String {
 /// A build that fails.
 pub fn image(part: &Programs, program: &str) -> Result<Image> {
     let built = part.built()?.join(program);
-    let path = format!("/ko-app/{program}");
-    let mut image = Image::of_program(name(part, program), Path::new(&built));
-    image.layers.pop();
-    image.entrypoint = vec![path.clone()];
-    Ok(image.with(vec![copy(&path, built)]))
+    Ok(Image::of_program_at(name(part, program), &built, format!("/ko-app/{program}")))
 }
 
 /// The images of all programs of a part.
