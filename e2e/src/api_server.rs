@@ -31,7 +31,7 @@ use rcgen::{
 use serde_json::{Value, json};
 
 use crate::{
-    cache::run,
+    cache::{last_lines, run},
     parts::{self, ControlPlane},
 };
 
@@ -116,11 +116,7 @@ impl ApiServer {
             }
             if Instant::now() > deadline {
                 let log = fs::read_to_string(self.folder.join("kube-apiserver.log")).unwrap_or_default();
-                let last: Vec<_> = log.lines().rev().take(20).collect();
-                bail!(
-                    "kube-apiserver is not ready after {START:?}:\n{}",
-                    last.into_iter().rev().collect::<Vec<_>>().join("\n")
-                );
+                bail!("kube-apiserver is not ready after {START:?}:\n{}", last_lines(&log, 20));
             }
             std::thread::sleep(Duration::from_millis(200));
         }

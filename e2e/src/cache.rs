@@ -110,6 +110,12 @@ pub fn size(folder: &Path) -> Result<u64> {
     told.split_whitespace().next().and_then(|bytes| bytes.parse().ok()).context("du prints a number")
 }
 
+/// The last lines of a text.
+pub fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}
+
 /// Runs a command and returns what it printed on stdout.
 ///
 /// # Errors
@@ -119,8 +125,7 @@ pub fn run(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("{program} cannot be run; is it installed?"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        let last: Vec<_> = said.lines().rev().take(15).collect();
-        bail!("{command:?} failed ({}):\n{}", output.status, last.into_iter().rev().collect::<Vec<_>>().join("\n"));
+        bail!("{command:?} failed ({}):\n{}", output.status, last_lines(&said, 15));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

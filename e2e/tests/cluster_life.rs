@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use e2e::local::{cluster::Cluster, daemon::send, node};
+use e2e::local::{cluster::Cluster, daemon::send, down::DAEMONS, node};
 use rustix::process::Signal;
 
 /// Five times what `up` takes with everything cached (40 s).
@@ -20,19 +20,6 @@ const UP: Duration = Duration::from_secs(200);
 const UP_AGAIN: Duration = Duration::from_secs(15);
 /// Time in which `status` must see that a part ended.
 const SEEN: Duration = Duration::from_secs(5);
-
-const PROGRAMS: &[&str] = &[
-    "kube-scheduler",
-    "kube-controller-manager",
-    "kube-proxy",
-    "kubelet",
-    "containerd",
-    "registry",
-    "registry-private",
-    "registry-tls",
-    "kube-apiserver",
-    "etcd",
-];
 
 fn local(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_local"));
@@ -160,7 +147,7 @@ fn a_cluster_comes_up_mends_and_leaves_nothing_behind() {
     assert!(began.elapsed() < UP_AGAIN, "{:?}", began.elapsed());
     works(&["status"]);
 
-    PROGRAMS.iter().for_each(|program| ends_and_is_mended(&cluster, program));
+    DAEMONS.iter().for_each(|program| ends_and_is_mended(&cluster, program));
 
     works(&["down"]);
     let after = machine(&cluster);

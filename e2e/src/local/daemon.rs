@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
-    cache::run,
+    cache::{last_lines, run},
     local::{cluster::Cluster, control_plane},
 };
 
@@ -79,8 +79,7 @@ impl Daemons {
             let ended = self.pid(daemon.name).is_none();
             if ended || Instant::now() > deadline {
                 let log = fs::read_to_string(self.log(daemon.name)).unwrap_or_default();
-                let last: Vec<_> = log.lines().rev().take(15).collect();
-                bail!("{problem}; its log ends with:\n{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"));
+                bail!("{problem}; its log ends with:\n{}", last_lines(&log, 15));
             }
             std::thread::sleep(Duration::from_millis(50));
         }

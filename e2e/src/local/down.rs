@@ -20,8 +20,8 @@ use crate::{
     },
 };
 
-/// Programs in the order in which they are stopped: nothing may start pods again.
-const DAEMONS: &[&str] = &[
+/// Every program outside pods, in the order in which they are stopped: nothing may start pods again.
+pub const DAEMONS: &[&str] = &[
     "kubelet",
     "kube-proxy",
     "kube-scheduler",
