@@ -9,14 +9,18 @@ use std::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry, OwnerReference};
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{DynamicObject, Patch, PatchParams},
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions},
     core::{ApiResource, GroupVersionKind},
+    runtime::controller::Action,
 };
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
     backoff::{self, LONGEST_PAUSE},
+    client::told,
     contained::{self, Difference},
+    driver::Failure,
     names,
 };
 
@@ -33,7 +37,7 @@ const REMEMBERED: usize = 10_000;
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// The API server refused the object, or could not be reached.
-    #[error("cannot apply {kind} {name:?}: {source}")]
+    #[error("cannot apply {kind} {name:?}: {}", told(source))]
     Api {
         /// Kind of the object.
         kind: String,
@@ -52,6 +56,16 @@ pub enum ApplyError {
         /// Its owner, or "nobody".
         owner: String,
     },
+    /// The API server refused to delete the object, or could not be reached.
+    #[error("cannot delete {kind} {name:?}: {}", told(source))]
+    Delete {
+        /// Kind of the object.
+        kind: String,
+        /// Name of the object.
+        name: String,
+        /// What the client says.
+        source: Box<kube::Error>,
+    },
     /// The object that was to be applied lacks apiVersion, kind or name: a defect in a builder.
     #[error("an object without {0} cannot be applied")]
     Incomplete(&'static str),
@@ -63,6 +77,82 @@ impl ApplyError {
         match self {
             Self::NotOwned { .. } => "NotOwned",
             Self::Api { .. } | Self::Incomplete(_) => "ApplyFailed",
+            Self::Delete { .. } => "DeleteFailed",
+        }
+    }
+}
+
+impl ApplyError {
+    /// Whether the API server finds the object itself wrong.
+    pub fn is_invalid(&self) -> bool {
+        matches!(self, Self::Api { source, .. } if matches!(&**source, kube::Error::Api(status) if status.is_invalid()))
+    }
+
+    /// Whether the place where the object was to be made does not exist: its namespace, or its kind.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Api { source, .. } if matches!(&**source, kube::Error::Api(status) if status.is_not_found()))
+    }
+
+    /// Whether the object has changed since it was seen.
+    pub fn is_conflict(&self) -> bool {
+        let (Self::Api { source, .. } | Self::Delete { source, .. }) = self else { return false };
+        matches!(&**source, kube::Error::Api(status) if status.is_conflict())
+    }
+
+    /// Whether somebody says no, so that the object must tell. Anything else passes by itself: a conflict, a server that
+    /// is overloaded or does not answer.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::NotOwned { .. } | Self::Incomplete(_) => true,
+            Self::Api { source, .. } | Self::Delete { source, .. } => {
+                let code = if let kube::Error::Api(status) = &**source { status.code } else { 0 };
+                (400..500).contains(&code) && ![404, 408, 409, 429].contains(&code)
+            }
+        }
+    }
+}
+
+impl Failure for ApplyError {
+    fn reason(&self) -> &'static str {
+        ApplyError::reason(self)
+    }
+
+    fn is_temporary(&self) -> bool {
+        match self {
+            Self::Incomplete(_) => false,
+            // The object that asks goes, too.
+            Self::Api { source, .. } => !is_namespace_terminating(source),
+            Self::NotOwned { .. } | Self::Delete { .. } => true,
+        }
+    }
+}
+
+fn is_namespace_terminating(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+}
+
+/// What applying the children of an object came to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Converged {
+    /// What the first child that does not converge does not keep, as a message of condition `DriftNotConverging`.
+    pub drift: Option<String>,
+    /// When it is worth another try.
+    pub retry_after: Option<Duration>,
+}
+
+impl Converged {
+    /// It is worth another look after a pause.
+    pub fn look_again(&mut self, pause: Duration) {
+        self.retry_after = self.retry_after.into_iter().chain([pause]).min();
+    }
+
+    /// When to look again because of it, or because of something else.
+    pub fn requeue(&self, other: Option<Duration>) -> Action {
+        match self.retry_after.into_iter().chain(other).min() {
+            Some(pause) => Action::requeue(pause),
+            None => Action::await_change(),
         }
     }
 }
@@ -74,6 +164,9 @@ pub enum Applied {
     Unchanged,
     /// The object was written; this is how the API server holds it.
     Written(Box<DynamicObject>),
+    /// The object was written a moment ago and looks different again. The cache may be late, or somebody may have
+    /// changed it; it is looked at again after a pause.
+    Later(Duration),
     /// The object does not keep what we apply: the API server's answer differs, or somebody else changes it back. To
     /// be shown as condition `DriftNotConverging`. It is applied again when something else is wanted, and after a pause
     /// that grows each time.
@@ -91,6 +184,8 @@ pub struct Applier {
     manager: String,
     /// How each object was last applied.
     last: Mutex<HashMap<Key, Last>>,
+    /// resourceVersion of each object before its status was last written.
+    before: Mutex<HashMap<Key, String>>,
 }
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -120,7 +215,7 @@ struct Last {
 impl Applier {
     /// An applier whose field manager is named like its binary, or like the owner that it applies for.
     pub fn new(client: Client, manager: impl Into<String>) -> Self {
-        Self { client, manager: manager.into(), last: Mutex::default() }
+        Self { client, manager: manager.into(), last: Mutex::default(), before: Mutex::default() }
     }
 
     /// Makes `live` (the object in the cache, if there is one) hold all of `wanted`.
@@ -158,6 +253,7 @@ impl Applier {
             match self.hold_back(&key, &hash, &difference, version.as_deref()) {
                 Hold::No => {}
                 Hold::CacheIsLate => return Ok(Applied::Unchanged),
+                Hold::Later(pause) => return Ok(Applied::Later(pause)),
                 Hold::NotConverging(retry_after) => return Ok(Applied::NotConverging { difference, retry_after }),
             }
             tracing::debug!(kind = key.kind, name = key.name, %difference, "applying");
@@ -177,6 +273,213 @@ impl Applier {
         })
     }
 
+    /// Applies one of several children, and notes when it does not converge.
+    ///
+    /// # Errors
+    /// As [`Applier::apply`].
+    pub async fn converge(
+        &self,
+        wanted: DynamicObject,
+        live: Option<&Value>,
+        converged: &mut Converged,
+    ) -> Result<(), ApplyError> {
+        let (kind, name) = (wanted.types.as_ref().map(|t| t.kind.clone()).unwrap_or_default(), wanted.name_any());
+        let applied = self.apply(wanted, live).await?;
+        if let Applied::Later(pause) = applied {
+            converged.look_again(pause);
+        }
+        if let Applied::NotConverging { difference, retry_after } = applied {
+            converged.drift.get_or_insert_with(|| {
+                format!("{kind} {name:?} does not keep what is applied, since something else changes it: {difference}")
+            });
+            retry_after.into_iter().for_each(|pause| converged.look_again(pause));
+        }
+        Ok(())
+    }
+
+    /// Writes a part of an object's status, unless it is as before. `before` and `after` hold the fields that this
+    /// controller owns, and nothing else. Returns whether it was written. As long as the cache shows the object as it was
+    /// before the last write, nothing is: the event of that write brings the object again.
+    ///
+    /// # Errors
+    /// What the API server answers; not that the object is gone, which is no error.
+    pub async fn status<K, S>(&self, object: &K, before: &S, after: &S) -> Result<bool, ApplyError>
+    where
+        K: Resource<DynamicType = ()>,
+        S: Serialize,
+    {
+        self.status_of(object, before, after, None).await
+    }
+
+    /// As [`Applier::status`], and only if the object has not changed since it was seen.
+    ///
+    /// # Errors
+    /// As [`Applier::status`]; a conflict if it has changed.
+    pub async fn status_as_seen<K, S>(&self, object: &K, before: &S, after: &S) -> Result<bool, ApplyError>
+    where
+        K: Resource<DynamicType = ()>,
+        S: Serialize,
+    {
+        self.status_of(object, before, after, object.resource_version()).await
+    }
+
+    fn written_before(&self) -> std::sync::MutexGuard<'_, HashMap<Key, String>> {
+        self.before.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    async fn status_of<K, S>(
+        &self,
+        object: &K,
+        before: &S,
+        after: &S,
+        version: Option<String>,
+    ) -> Result<bool, ApplyError>
+    where
+        K: Resource<DynamicType = ()>,
+        S: Serialize,
+    {
+        // As they are written: a time has a fraction of a second only in memory.
+        let (before, after) = (json!(before), json!(after));
+        if before == after {
+            return Ok(false);
+        }
+        let (kind, name) = (K::kind(&()).into_owned(), object.name_any());
+        let resource = ApiResource::erase::<K>(&());
+        let namespace = object.namespace().unwrap_or_default();
+        let key = Key {
+            group: resource.group.clone(),
+            kind: kind.clone(),
+            namespace: object.namespace(),
+            name: name.clone(),
+        };
+        let seen = object.resource_version();
+        if seen.is_some() && self.written_before().get(&key) == seen.as_ref() {
+            return Ok(false);
+        }
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &namespace, &resource);
+        let mut status = json!({
+            "apiVersion": K::api_version(&()), "kind": kind, "status": after,
+            // Another object of the same name is a conflict.
+            "metadata": {"name": name, "namespace": namespace, "uid": object.uid()},
+        });
+        if let Some(version) = version {
+            status["metadata"]["resourceVersion"] = json!(version);
+        }
+        let params = PatchParams::apply(&self.manager).force();
+        match api.patch_status(&name, &params, &Patch::Apply(&status)).await {
+            Ok(written) => {
+                let mut before = self.written_before();
+                match seen.filter(|seen| written.resource_version().is_some_and(|written| written != *seen)) {
+                    Some(seen) => {
+                        if before.len() >= REMEMBERED {
+                            before.clear();
+                        }
+                        before.insert(key, seen);
+                    }
+                    // It was so already: no event will come.
+                    None => drop(before.remove(&key)),
+                }
+                Ok(true)
+            }
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
+            Err(source) => Err(ApplyError::Api { kind, name, source: Box::new(source) }),
+        }
+    }
+
+    /// Creates an object that never changes. That it is there already is no error: the cache may not have seen it yet.
+    ///
+    /// # Errors
+    /// [`ApplyError::Api`] if the API server refuses.
+    pub async fn create(&self, wanted: &DynamicObject) -> Result<(), ApplyError> {
+        let (resource, key) = identity(wanted)?;
+        let namespace = key.namespace.as_deref().unwrap_or_default();
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &resource);
+        let params = PostParams { field_manager: Some(self.manager.clone()), ..PostParams::default() };
+        match api.create(&params, wanted).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+            Err(source) => Err(ApplyError::Api { kind: key.kind, name: key.name, source: Box::new(source) }),
+        }
+    }
+
+    /// Gives up every field of an object that was applied under this manager: what nobody else owns goes.
+    ///
+    /// # Errors
+    /// [`ApplyError::Api`]; not that the object is gone, which is no error.
+    pub async fn release<K: Resource>(&self, resource: &ApiResource, object: &K) -> Result<(), ApplyError> {
+        let (name, namespace) = (object.name_any(), object.namespace().unwrap_or_default());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &namespace, resource);
+        let nothing = json!({"apiVersion": resource.api_version, "kind": resource.kind,
+            "metadata": {"name": name, "namespace": namespace, "uid": object.uid()}});
+        let params = PatchParams::apply(&self.manager).force();
+        match api.patch(&name, &params, &Patch::Apply(&nothing)).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            Err(source) => Err(ApplyError::Api { kind: resource.kind.clone(), name, source: Box::new(source) }),
+        }
+    }
+
+    /// Adds a finalizer to an object, or takes it away, unless it is so already.
+    ///
+    /// # Errors
+    /// [`ApplyError::Api`]; a conflict if the object has changed since it was seen.
+    pub async fn set_finalizer<K>(&self, object: &K, finalizer: &str, wanted: bool) -> Result<(), ApplyError>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let mut finalizers = object.finalizers().to_vec();
+        if finalizers.iter().any(|known| known == finalizer) == wanted {
+            return Ok(());
+        }
+        if wanted {
+            finalizers.push(finalizer.to_owned());
+        } else {
+            finalizers.retain(|known| known != finalizer);
+        }
+        let (kind, name) = (K::kind(&()).into_owned(), object.name_any());
+        let namespace = object.namespace().unwrap_or_default();
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &namespace, &ApiResource::erase::<K>(&()));
+        let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": object.resource_version()}});
+        match api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            Err(source) => Err(ApplyError::Api { kind, name, source: Box::new(source) }),
+        }
+    }
+
+    /// Deletes the very object that was seen, as it was seen; that it is gone already is no error.
+    ///
+    /// # Errors
+    /// [`ApplyError::Delete`]; a conflict if it has changed since.
+    pub async fn delete<K>(&self, object: &K) -> Result<(), ApplyError>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        self.delete_of(&ApiResource::erase::<K>(&()), object).await
+    }
+
+    /// As [`Applier::delete`], of any kind.
+    ///
+    /// # Errors
+    /// As [`Applier::delete`].
+    pub async fn delete_dynamic(&self, object: &DynamicObject) -> Result<(), ApplyError> {
+        self.delete_of(&identity(object)?.0, object).await
+    }
+
+    async fn delete_of<K: Resource>(&self, resource: &ApiResource, object: &K) -> Result<(), ApplyError> {
+        let (kind, name) = (resource.kind.clone(), object.name_any());
+        let namespace = object.namespace().unwrap_or_default();
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &namespace, resource);
+        let preconditions = Preconditions { uid: object.uid(), resource_version: object.resource_version() };
+        let params = DeleteParams::background().preconditions(preconditions);
+        match api.delete(&name, &params).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            Err(source) => Err(ApplyError::Delete { kind, name, source: Box::new(source) }),
+        }
+    }
+
     /// Whether applying the same again is of no use now.
     fn hold_back(&self, key: &Key, hash: &str, difference: &Difference, version: Option<&str>) -> Hold {
         let last = self.lock();
@@ -189,7 +492,12 @@ impl Applier {
         }
         // Whatever differs now: somebody does not want it as we do.
         let left = backoff::pause(FIRST_PAUSE, last.times - 1).saturating_sub(last.at.elapsed());
-        if left.is_zero() { Hold::No } else { Hold::NotConverging(Some(left)) }
+        match (left.is_zero(), last.times) {
+            (true, _) => Hold::No,
+            // One change is no quarrel.
+            (false, 1) => Hold::Later(left),
+            (false, _) => Hold::NotConverging(Some(left)),
+        }
     }
 
     fn remember(&self, key: Key, hash: String, difference: Difference, refused: bool, version: Option<String>) {
@@ -228,6 +536,8 @@ enum Hold {
     No,
     /// The cache shows the object as it was before our last write.
     CacheIsLate,
+    /// The object was written a moment ago; when to look again.
+    Later(Duration),
     /// The object does not keep what we apply; then, when to try again.
     NotConverging(Option<Duration>),
 }

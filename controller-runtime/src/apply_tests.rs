@@ -100,7 +100,7 @@ async fn somebody_who_changes_an_object_back_is_not_fought_without_pause() {
     let applier = Applier::new(api.client(), "test-controller");
     let (mut theirs, ours) = (held(&applier, "ours"), held(&applier, "ours"));
     theirs["data"]["key"] = json!("theirs");
-    let api = api.expect(Method::PATCH, PATH, ours);
+    let api = api.expect(Method::PATCH, PATH, ours.clone()).expect(Method::PATCH, PATH, ours);
     theirs["metadata"]["resourceVersion"] = json!("1");
     assert!(matches!(applier.apply(wanted("ours"), Some(&theirs)).await.unwrap(), Applied::Written(_)));
     let late = applier.apply(wanted("ours"), Some(&theirs)).await.unwrap();
@@ -109,9 +109,16 @@ async fn somebody_who_changes_an_object_back_is_not_fought_without_pause() {
     theirs["metadata"]["resourceVersion"] = json!("3");
     theirs["data"]["key"] = json!("theirs again");
     let second = applier.apply(wanted("ours"), Some(&theirs)).await.unwrap();
-    let Applied::NotConverging { difference, retry_after: Some(pause) } = second else { panic!("{second:?}") };
+    assert!(matches!(second, Applied::Later(pause) if pause <= FIRST_PAUSE), "{second:?}");
+    // After the pause it is written again; then changed back once more.
+    applier.lock().values_mut().for_each(|last| last.at -= FIRST_PAUSE);
+    let third = applier.apply(wanted("ours"), Some(&theirs)).await.unwrap();
+    assert!(matches!(third, Applied::Written(_)), "{third:?}");
+    theirs["metadata"]["resourceVersion"] = json!("5");
+    let fourth = applier.apply(wanted("ours"), Some(&theirs)).await.unwrap();
+    let Applied::NotConverging { difference, retry_after: Some(pause) } = fourth else { panic!("{fourth:?}") };
     assert_eq!(difference.path, "data.key");
-    assert!(pause <= FIRST_PAUSE);
+    assert!(pause > FIRST_PAUSE && pause <= 2 * FIRST_PAUSE, "{pause:?}");
     api.finish();
 }
 

@@ -70,7 +70,11 @@ fn default_identity() -> String {
     format!("{}-{}", host.trim(), std::process::id())
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// Reads a flag that is a duration as Go writes it.
+///
+/// # Errors
+/// A text that is none.
+pub fn duration(text: &str) -> Result<Duration, String> {
     GoDuration(text.to_owned()).to_std().ok_or_else(|| "not a duration such as 15s, 1m30s or 500ms".to_owned())
 }
 
@@ -81,29 +85,34 @@ fn lease_duration(text: &str) -> Result<Duration, String> {
 /// Shorter leases would be asked for without pause.
 const MIN_LEASE: Duration = Duration::from_secs(3);
 
+/// The flags of a controller that has none of its own.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct NoFlags {}
+
 /// What the command line asked for.
 #[derive(Debug)]
-pub enum Parsed {
-    /// Run with these flags.
-    Run(Box<Args>),
+pub enum Parsed<F> {
+    /// Run with these flags: those of every controller, and the controller's own.
+    Run(Box<(Args, F)>),
     /// Print this text and end: `--help` or `--version`.
     Print(String),
 }
 
 impl Args {
-    /// Reads the command line of a controller.
+    /// Reads the command line of a controller that has the flags `F` besides.
     ///
     /// # Errors
     /// One line that names the flag and what is wrong with it.
-    pub fn parse_line(
+    pub fn parse_line<F: clap::Args>(
         name: &'static str,
         about: &'static str,
         version: &'static str,
         line: impl IntoIterator<Item = std::ffi::OsString>,
-    ) -> Result<Parsed, String> {
-        let command = Self::command().name(name).about(about).version(version);
-        match command.try_get_matches_from(line).and_then(|matches| Self::from_arg_matches(&matches)) {
-            Ok(args) => Ok(Parsed::Run(Box::new(args.without_empty_values()))),
+    ) -> Result<Parsed<F>, String> {
+        let command = F::augment_args(Self::command()).name(name).about(about).version(version);
+        let read = |matches| Ok((Self::from_arg_matches(&matches)?, F::from_arg_matches(&matches)?));
+        match command.try_get_matches_from(line).and_then(read) {
+            Ok((args, own)) => Ok(Parsed::Run(Box::new((args.without_empty_values(), own)))),
             Err(error) if !error.use_stderr() => Ok(Parsed::Print(error.to_string())),
             Err(error) => Err(one_line(&error.to_string(), name)),
         }
@@ -132,7 +141,7 @@ fn one_line(text: &str, name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn parse(flags: &[&str]) -> Result<Parsed, String> {
+    fn parse(flags: &[&str]) -> Result<Parsed<NoFlags>, String> {
         let line = std::iter::once("test-controller").chain(flags.iter().copied()).map(Into::into);
         Args::parse_line("test-controller", "Tests.", "1.2.3", line)
     }
@@ -140,6 +149,7 @@ mod tests {
     #[test]
     fn defaults_are_enough() {
         let Ok(Parsed::Run(args)) = parse(&[]) else { panic!("no flags are needed") };
+        let (args, _) = *args;
         assert_eq!((args.lease_duration, args.metrics_address.port()), (Duration::from_secs(15), 8080));
         assert!(args.watch_namespaces.is_empty());
     }
@@ -164,6 +174,7 @@ mod tests {
         let Ok(Parsed::Run(args)) = parse(&["--watch-namespaces", "a,", "--service-name", ""]) else {
             panic!("empty values are allowed")
         };
+        let (args, _) = *args;
         assert_eq!((args.watch_namespaces, args.service_name), (vec!["a".to_owned()], None));
     }
 

@@ -74,11 +74,21 @@ pub fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
-        let text = error.to_string();
+        let boxed = error.downcast_ref::<Box<kube::Error>>().map(|error| &**error);
+        let of_client = error.downcast_ref::<kube::Error>().or(boxed);
+        let text = of_client.map_or_else(|| error.to_string(), told);
         if !parts.iter().any(|known| known.contains(&text)) {
             parts.push(text);
         }
         next = error.source();
     }
     parts.join(": ").replace('\n', " ")
+}
+
+/// What an error of the client says, for people: of the API server's answer only its message.
+pub fn told(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
 }

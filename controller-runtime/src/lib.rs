@@ -8,6 +8,7 @@ pub mod apply;
 pub mod args;
 mod backoff;
 pub mod certificates;
+pub mod children;
 pub mod client;
 pub mod conditions;
 pub mod contained;
@@ -25,5 +26,12 @@ pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod tls;
+pub mod traffic;
 pub mod watch;
 pub mod webhook;
+
+/// Git commit of the build, from `OPENFUNCTION_COMMIT`; empty when unknown.
+pub const COMMIT: &str = match option_env!("OPENFUNCTION_COMMIT") {
+    Some(commit) => commit,
+    None => "",
+};

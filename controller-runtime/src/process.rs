@@ -3,9 +3,14 @@
 //! Order of start (design §8): telemetry, client, certificates and webhooks (conversion must answer before the first
 //! list), caches, ready, lease, reconcile.
 
-use std::{collections::HashMap, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
-use futures::{FutureExt, StreamExt, future::FusedFuture};
+use futures::{FutureExt, Stream, StreamExt, future::FusedFuture};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
@@ -26,6 +31,7 @@ use crate::{
     args::{Args, Parsed},
     certificates::{Certificates, Lifetimes, fingerprint},
     client::{Clients, wait_for_api_server},
+    driver::Driver,
     events::Events,
     lease::{self, Elector, Ended, LeaseConfig},
     metrics::Metrics,
@@ -88,10 +94,13 @@ pub struct Runtime {
     leads: watch::Sender<bool>,
 }
 
-/// Runs a controller: `run` gets the started process and ends with [`Runtime::lead`]. Returns when the process shall
-/// end; a failure is one line on stderr.
-pub fn main<F: Future<Output = anyhow::Result<()>>>(about: About, run: impl FnOnce(Runtime) -> F) -> ExitCode {
-    let args = match Args::parse_line(about.name, about.about, about.version, std::env::args_os()) {
+/// Runs a controller: `run` gets the started process with the controller's own flags and ends with [`Runtime::lead`].
+/// Returns when the process shall end; a failure is one line on stderr.
+pub fn main<F: clap::Args, R: Future<Output = anyhow::Result<()>>>(
+    about: About,
+    run: impl FnOnce(Runtime, F) -> R,
+) -> ExitCode {
+    let (args, own) = match Args::parse_line(about.name, about.about, about.version, std::env::args_os()) {
         Ok(Parsed::Run(args)) => *args,
         Ok(Parsed::Print(text)) => {
             print!("{text}");
@@ -102,14 +111,13 @@ pub fn main<F: Future<Output = anyhow::Result<()>>>(about: About, run: impl FnOn
             return ExitCode::from(2);
         }
     };
-    // Fails only if a provider is installed already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    tls::install_provider();
     let result = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(anyhow::Error::from)
-        .and_then(|tokio| tokio.block_on(start_and_run(about, args, run)));
+        .and_then(|tokio| tokio.block_on(start_and_run(about, args, |runtime| run(runtime, own))));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -139,11 +147,7 @@ async fn start_and_run<F: Future<Output = anyhow::Result<()>>>(
     let result = tokio::select! {
         () = wait_for_api_server(&clients.work) => {
             connected.open();
-            let events = Events::new(clients.work.clone(), about.name, &args.identity);
-            let optional_apis = OptionalApis::new(about.optional_apis);
-            let leads = watch::Sender::new(false);
-            let (close, servers) = (CancellationToken::new(), TaskTracker::new());
-            run(Runtime { about, args, clients, metrics, events, optional_apis, readiness, stop, essential, close, servers, leads }).await
+            run(Runtime { readiness, essential, ..Runtime::new(about, args, clients, metrics, stop) }).await
         }
         () = stop.cancelled() => Ok(()),
     };
@@ -164,6 +168,24 @@ async fn ended<E: Into<anyhow::Error>>(what: &'static str, task: impl Future<Out
 }
 
 impl Runtime {
+    /// A process that is connected. Tests make several in one; they have no probes and get no signals.
+    pub fn new(about: About, args: Args, clients: Clients, metrics: Metrics, stop: CancellationToken) -> Self {
+        Self {
+            about,
+            events: Events::new(clients.work.clone(), about.name, &args.identity),
+            args,
+            clients,
+            metrics,
+            optional_apis: OptionalApis::new(about.optional_apis),
+            readiness: Readiness::default(),
+            stop,
+            essential: JoinSet::new(),
+            close: CancellationToken::new(),
+            servers: TaskTracker::new(),
+            leads: watch::Sender::new(false),
+        }
+    }
+
     /// A client for everything but the lease.
     pub fn client(&self) -> Client {
         self.clients.work.clone()
@@ -172,6 +194,50 @@ impl Runtime {
     /// Applies objects under the name of the binary.
     pub fn applier(&self) -> Applier {
         Applier::new(self.client(), self.about.name)
+    }
+
+    /// Watches a kind of an optional API in the namespaces of the flags, and some more, whenever the cluster serves it.
+    pub fn follow_optional<K>(
+        &mut self,
+        shared: &Shared<K>,
+        api: OptionalApi,
+        also: &[String],
+        config: watcher::Config,
+        prune: fn(&mut K),
+    ) where
+        K: Watched + Resource<Scope: NamespaceScope>,
+    {
+        let (shared, client, namespaces) = (shared.clone(), self.client(), self.namespaces(also));
+        let apis = self.optional_apis.clone();
+        self.spawn_essential("a watch", async move {
+            shared.follow_while_served((&apis, api), &client, &namespaces, config, prune).await;
+        });
+    }
+
+    /// As [`Runtime::follow_optional`], for a kind that has no namespaces.
+    pub fn follow_optional_cluster<K: Watched>(
+        &mut self,
+        shared: &Shared<K>,
+        api: OptionalApi,
+        config: watcher::Config,
+        prune: fn(&mut K),
+    ) {
+        let (shared, client, apis) = (shared.clone(), self.client(), self.optional_apis.clone());
+        self.spawn_essential("a watch", async move {
+            shared.follow_cluster_while_served((&apis, api), &client, config, prune).await;
+        });
+    }
+
+    /// What drives reconciles of a kind; `owns_ready` says whether this controller owns its condition `Ready`.
+    pub fn driver(&self, owns_ready: bool) -> Driver {
+        Driver {
+            client: self.client(),
+            manager: self.about.name,
+            metrics: self.metrics.clone(),
+            events: self.events.clone(),
+            concurrency: self.args.concurrency,
+            owns_ready,
+        }
     }
 
     /// Keeps something going that the process needs.
@@ -192,8 +258,43 @@ impl Runtime {
     where
         K: Watched + Resource<Scope: NamespaceScope>,
     {
-        let (shared, client, namespaces) = (shared.clone(), self.client(), self.args.watch_namespaces.clone());
+        self.follow_also(shared, &[], config, prune);
+    }
+
+    /// As [`Runtime::follow`], and in some namespaces besides those of the flags.
+    pub fn follow_also<K>(&mut self, shared: &Shared<K>, also: &[String], config: watcher::Config, prune: fn(&mut K))
+    where
+        K: Watched + Resource<Scope: NamespaceScope>,
+    {
+        let (shared, client, namespaces) = (shared.clone(), self.client(), self.namespaces(also));
         self.spawn_essential("a watch", async move { shared.follow(&client, &namespaces, config, prune).await });
+    }
+
+    /// The namespaces of the flags and some more; none means all.
+    fn namespaces(&self, also: &[String]) -> Vec<String> {
+        let named = &self.args.watch_namespaces;
+        let also = also.iter().filter(|_| !named.is_empty());
+        named.iter().chain(also).cloned().collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Keeps metric `objects` of a kind: how many objects are in which state.
+    pub fn count_objects<K: Watched>(&mut self, shared: &Shared<K>, state: fn(&K) -> Option<&str>) {
+        let (store, mut changes, metrics) = (shared.store().clone(), shared.subscribe(), self.metrics.clone());
+        self.spawn_essential("the count of objects", async move {
+            let mut known = BTreeSet::new();
+            while changes.next().await.is_some() {
+                // One count for all that changes meanwhile.
+                tokio::time::sleep(COUNT_PAUSE).await;
+                while changes.next().now_or_never().flatten().is_some() {}
+                let mut counts: BTreeMap<String, usize> =
+                    known.iter().map(|state: &String| (state.clone(), 0)).collect();
+                for object in store.state() {
+                    *counts.entry(state(&object).unwrap_or_default().to_owned()).or_default() += 1;
+                }
+                counts.iter().for_each(|(state, count)| metrics.set_objects(&K::kind(&()), state, *count));
+                known.extend(counts.into_keys());
+            }
+        });
     }
 
     /// Finds out which optional APIs the cluster serves, from now on. Returns once it is known.
@@ -371,6 +472,9 @@ impl Runtime {
     }
 }
 
+/// Time between two counts of objects.
+const COUNT_PAUSE: Duration = Duration::from_secs(5);
+
 /// How long callers are still answered after the work has stopped, and how long open requests may then take.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -391,6 +495,16 @@ async fn publish_status_authority(
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"ca.crt": bundle}});
     api.patch(&name, &PatchParams::apply(manager).force(), &Patch::Apply(wanted)).await?;
     Ok(())
+}
+
+/// Every object of a kind, whenever something happens.
+pub fn everything<K: Watched>(
+    shared: &Shared<K>,
+    events: impl Stream<Item = ()> + Send + 'static,
+) -> futures::stream::BoxStream<'static, ObjectRef<K>> {
+    let store = shared.store().clone();
+    let all = move || store.state().iter().map(|object| ObjectRef::from_obj(&**object)).collect::<Vec<_>>();
+    events.flat_map(move |()| futures::stream::iter(all())).boxed()
 }
 
 /// The changes of a shared watch, as triggers for the objects that `owner` finds in an object, and for those that it

@@ -18,11 +18,16 @@ use k8s_openapi::api::{
     authentication::v1::{TokenReview, TokenReviewSpec, UserInfo},
     authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
 };
-use kube::{Api, Client, ResourceExt, api::PostParams, runtime::reflector::ObjectRef};
-use openfunction_proto::status_api::{
-    Controller, DESCRIPTOR, GetControllerRequest, GetObjectRequest, ObjectEvent, ObjectStatus, WatchObjectsRequest,
-    object_event,
-    status_server::{self, StatusServer},
+use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
+use kube::{Api, Client, Resource, ResourceExt, api::PostParams, runtime::reflector};
+use openfunction_proto::{
+    core,
+    status_api::{
+        Blocker, Condition, Controller, DESCRIPTOR, GetControllerRequest, GetObjectRequest, ObjectEvent, ObjectRef,
+        ObjectStatus, WatchObjectsRequest, object_event,
+        status_server::{self, StatusServer},
+    },
+    timestamp,
 };
 use tokio::{sync::Semaphore, time::Instant};
 use tonic::{Request, Response, Status, service::Routes};
@@ -94,7 +99,10 @@ impl<K: Watched> Explain for Explained<K> {
     }
 
     fn object(&self, namespace: &str, name: &str) -> Option<ObjectStatus> {
-        self.shared.store().get(&ObjectRef::new(name).within(namespace)).map(|object| (self.explain)(&object))
+        self.shared
+            .store()
+            .get(&reflector::ObjectRef::new(name).within(namespace))
+            .map(|object| (self.explain)(&object))
     }
 
     fn watch(&self, namespace: String, name: String) -> BoxStream<'static, ObjectEvent> {
@@ -106,7 +114,7 @@ impl<K: Watched> Explain for Explained<K> {
         let changes = self.shared.subscribe();
         let existing = changes.seeded();
         let event = move |object: Arc<K>| {
-            let exists = shared.store().get(&ObjectRef::from_obj(&*object)).is_some();
+            let exists = shared.store().get(&reflector::ObjectRef::from_obj(&*object)).is_some();
             let type_ = if exists { object_event::Type::Applied } else { object_event::Type::Deleted };
             ObjectEvent { r#type: type_.into(), object: Some(explain(&object)) }
         };
@@ -118,6 +126,55 @@ impl<K: Watched> Explain for Explained<K> {
         });
         let empty = (existing == 0).then(|| ObjectEvent { r#type: object_event::Type::Synced.into(), object: None });
         futures::stream::iter(empty).chain(marked).boxed()
+    }
+}
+
+/// What every kind has to say: the object, and its conditions.
+pub fn object_status<K: Resource<DynamicType = ()>>(
+    object: &K,
+    observed_generation: Option<i64>,
+    conditions: &[meta::Condition],
+) -> ObjectStatus {
+    ObjectStatus {
+        object: Some(ObjectRef {
+            api_version: K::api_version(&()).into_owned(),
+            kind: K::kind(&()).into_owned(),
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+        }),
+        uid: object.uid().unwrap_or_default(),
+        generation: object.meta().generation.unwrap_or_default(),
+        observed_generation: observed_generation.unwrap_or_default(),
+        conditions: conditions.iter().map(condition).collect(),
+        ..ObjectStatus::default()
+    }
+}
+
+fn condition(condition: &meta::Condition) -> Condition {
+    Condition {
+        r#type: condition.type_.clone(),
+        status: condition.status.clone(),
+        reason: condition.reason.clone(),
+        message: condition.message.clone(),
+        observed_generation: condition.observed_generation.unwrap_or_default(),
+        last_transition_time: Some(timestamp(condition.last_transition_time.0)),
+    }
+}
+
+/// A blocker of a status, as the API tells it.
+pub fn blocker(blocker: &core::Blocker) -> Blocker {
+    Blocker {
+        object: Some(ObjectRef {
+            api_version: String::new(),
+            kind: blocker.kind.clone(),
+            namespace: blocker.namespace.clone().unwrap_or_default(),
+            name: blocker.name.clone(),
+        }),
+        field: blocker.field.clone().unwrap_or_default(),
+        reason: blocker.reason.clone(),
+        message: blocker.message.clone(),
+        hint: blocker.hint.clone().unwrap_or_default(),
+        since: blocker.since.as_ref().map(|since| timestamp(since.0)),
     }
 }
 

@@ -105,3 +105,8 @@ pub async fn serve(
     running.shutdown().await;
     Ok(())
 }
+
+/// Chooses ring for TLS; nothing can be asked over TLS before. `false` if a provider was chosen already.
+pub fn install_provider() -> bool {
+    rustls::crypto::ring::default_provider().install_default().is_ok()
+}

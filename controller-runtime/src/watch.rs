@@ -16,7 +16,7 @@ use std::{
 use futures::{
     Stream, StreamExt,
     channel::mpsc::{self, UnboundedReceiver, UnboundedSender},
-    stream::SelectAll,
+    stream::{BoxStream, SelectAll},
     task::AtomicWaker,
 };
 use kube::{
@@ -127,17 +127,25 @@ impl<K: Watched> Shared<K> {
     where
         K: Resource<Scope: NamespaceScope>,
     {
-        let everywhere = Api::<DeserializeGuard<K>>::all(client.clone());
-        let apis = match namespaces {
-            [] => vec![everywhere],
-            some => some.iter().map(|namespace| everywhere.clone().constrain(namespace)).collect(),
+        fn scoped<T: Resource<Scope: NamespaceScope> + Clone>(
+            everywhere: Api<T>,
+            namespaces: &[String],
+        ) -> Vec<Api<T>> {
+            match namespaces {
+                [] => vec![everywhere],
+                some => some.iter().map(|namespace| everywhere.clone().constrain(namespace)).collect(),
+            }
+        }
+        let streams = match K::metadata_api() {
+            true => unguarded(scoped(Api::all(client.clone()), namespaces), &config),
+            false => guarded(scoped(Api::all(client.clone()), namespaces), &config),
         };
-        self.follow_apis(apis, config, prune).await;
+        self.follow_streams(streams, prune).await;
     }
 
     /// Follows the objects of a kind that has no namespaces, for ever.
     pub async fn follow_cluster(&self, client: &Client, config: watcher::Config, prune: fn(&mut K)) {
-        self.follow_apis(vec![Api::all(client.clone())], config, prune).await;
+        self.follow_streams(guarded(vec![Api::all(client.clone())], &config), prune).await;
     }
 
     /// Follows the objects of an optional API whenever it is served, for ever; when it goes, its objects are forgotten.
@@ -151,12 +159,6 @@ impl<K: Watched> Shared<K> {
     ) where
         K: Resource<Scope: NamespaceScope>,
     {
-        struct ClearAtEnd<'a, K: Watched>(&'a Shared<K>);
-        impl<K: Watched> Drop for ClearAtEnd<'_, K> {
-            fn drop(&mut self) {
-                self.0.clear();
-            }
-        }
         apis.while_served(api, || async {
             let _clear = ClearAtEnd(self);
             self.follow(client, namespaces, config.clone(), prune).await;
@@ -164,11 +166,26 @@ impl<K: Watched> Shared<K> {
         .await;
     }
 
-    async fn follow_apis(&self, apis: Vec<Api<DeserializeGuard<K>>>, config: watcher::Config, prune: fn(&mut K)) {
-        let sources = apis.len();
+    /// As [`Shared::follow_while_served`], for a kind that has no namespaces.
+    pub async fn follow_cluster_while_served(
+        &self,
+        (apis, api): (&OptionalApis, OptionalApi),
+        client: &Client,
+        config: watcher::Config,
+        prune: fn(&mut K),
+    ) {
+        apis.while_served(api, || async {
+            let _clear = ClearAtEnd(self);
+            self.follow_cluster(client, config.clone(), prune).await;
+        })
+        .await;
+    }
+
+    async fn follow_streams(&self, streams: Vec<Events<K>>, prune: fn(&mut K)) {
+        let sources = streams.len();
         let mut events = SelectAll::new();
-        for (source, api) in apis.into_iter().enumerate() {
-            events.push(watcher(api, config.clone()).default_backoff().map(move |event| (source, event)).boxed());
+        for (source, stream) in streams.into_iter().enumerate() {
+            events.push(stream.map(move |event| (source, event)));
         }
         self.relay().begin(sources);
         let mut failing = HashMap::new();
@@ -198,6 +215,36 @@ impl<K: Watched> Shared<K> {
     fn relay(&self) -> std::sync::MutexGuard<'_, Relay<K>> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Forgets every object when the API that served them is gone.
+struct ClearAtEnd<'a, K: Watched>(&'a Shared<K>);
+
+impl<K: Watched> Drop for ClearAtEnd<'_, K> {
+    fn drop(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// What one watch sees.
+type Events<K> = BoxStream<'static, watcher::Result<Event<DeserializeGuard<K>>>>;
+
+fn guarded<K: Watched>(apis: Vec<Api<DeserializeGuard<K>>>, config: &watcher::Config) -> Vec<Events<K>> {
+    apis.into_iter().map(|api| watcher(api, config.clone()).default_backoff().boxed()).collect()
+}
+
+/// For metadata, which always can be read: behind the guard, kube would ask for whole objects.
+fn unguarded<K: Watched>(apis: Vec<Api<K>>, config: &watcher::Config) -> Vec<Events<K>> {
+    let guard = |event| match event {
+        Event::Init => Event::Init,
+        Event::InitApply(object) => Event::InitApply(DeserializeGuard(Ok(object))),
+        Event::InitDone => Event::InitDone,
+        Event::Apply(object) => Event::Apply(DeserializeGuard(Ok(object))),
+        Event::Delete(object) => Event::Delete(DeserializeGuard(Ok(object))),
+    };
+    apis.into_iter()
+        .map(|api| watcher(api, config.clone()).default_backoff().map(move |event| event.map(guard)).boxed())
+        .collect()
 }
 
 /// What a failed watch means for the person who reads the log.
@@ -303,8 +350,9 @@ impl<K: Watched> Relay<K> {
                 }) {
                     return;
                 }
-                object.managed_fields_mut().clear();
+                // It may ask who owns a field, before nobody can any more.
                 prune(&mut object);
+                object.managed_fields_mut().clear();
                 self.write(object);
             }
             // The last readable state stays: what it made goes on working. Not that of another object of the name.

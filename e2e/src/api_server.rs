@@ -227,6 +227,8 @@ fn flags(folder: &Path, etcd: &str, port: u16) -> Vec<String> {
         "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
         "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
         "--authorization-mode=RBAC".to_owned(),
+        // Some builds are; no pod ever runs here.
+        "--allow-privileged=true".to_owned(),
         // As on OpenShift, and the stricter way: an owner reference that blocks deletion needs a permission.
         "--enable-admission-plugins=OwnerReferencesPermissionEnforcement".to_owned(),
         // There is no controller that would make service accounts for pods.

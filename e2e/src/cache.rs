@@ -24,28 +24,42 @@ pub fn folder() -> Result<PathBuf> {
 
 /// The folder of a part, made by `make` if it is not there. `inputs` is everything that the result depends on.
 ///
-/// The part is made in a folder of its own and then renamed, so that an interrupted `make` leaves nothing that counts.
-/// Older versions of the part are removed.
+/// The part is made in a folder of its own and then renamed, so that an interrupted `make` leaves nothing that counts;
+/// whoever asks for the same part meanwhile, in this process or another, waits for it. Older versions are removed.
 pub fn part(name: &str, inputs: &[&str], make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let parts = folder()?.join("parts");
     let hash = &hex(inputs.join("\0").as_bytes())[..12];
     let folder = parts.join(format!("{name}-{hash}"));
-    if folder.exists() {
-        fs::File::open(&folder)?.set_modified(SystemTime::now())?;
-        return Ok(folder);
+    if !is_there(&folder)? {
+        fs::create_dir_all(&parts).with_context(|| format!("cannot make {}", parts.display()))?;
+        let lock = fs::File::create(parts.join(format!(".{name}-{hash}.lock")))?;
+        lock.lock()?;
+        if !is_there(&folder)? {
+            make_part(name, &parts, &folder, make)?;
+        }
     }
+    Ok(folder)
+}
+
+fn is_there(folder: &Path) -> Result<bool> {
+    let exists = folder.exists();
+    if exists {
+        fs::File::open(folder)?.set_modified(SystemTime::now())?;
+    }
+    Ok(exists)
+}
+
+fn make_part(name: &str, parts: &Path, folder: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let began = Instant::now();
     eprintln!("making {name} (once; kept in {})", folder.display());
-    let making = parts.join(format!(".{name}-{hash}.{}", std::process::id()));
+    let base = folder.file_name().context("a part has a name")?.to_string_lossy();
+    let making = parts.join(format!(".{base}.{}", std::process::id()));
     fs::create_dir_all(&making).with_context(|| format!("cannot make {}", making.display()))?;
     make(&making).inspect_err(|_| drop(fs::remove_dir_all(&making))).with_context(|| format!("cannot make {name}"))?;
-    // Somebody else may have been faster; theirs is as good.
-    if fs::rename(&making, &folder).is_err() {
-        fs::remove_dir_all(&making)?;
-    }
-    remove_older(&parts, name, &folder)?;
+    fs::rename(&making, folder)?;
+    remove_older(parts, name, folder)?;
     eprintln!("made {name} in {:.0?}", began.elapsed());
-    Ok(folder)
+    Ok(())
 }
 
 /// Says so when the disk of the cache has less free than is needed.
@@ -73,7 +87,11 @@ pub fn remove_unused() -> Result<()> {
         let unfinished = entry.file_name().to_string_lossy().starts_with('.');
         let unused = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
         if unused > if unfinished { DAY } else { 30 * DAY } {
-            fs::remove_dir_all(entry.path())?;
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else {
+                fs::remove_file(entry.path())?;
+            }
         }
     }
     Ok(())

@@ -178,6 +178,15 @@ pub const TRAEFIK: Programs = Programs {
     variables: &[],
 };
 
+/// A program of upstream's functions framework for Go, as its own tests have it: six functions of all signatures.
+pub const FUNCTIONS_FRAMEWORK: Programs = Programs {
+    name: "functions-framework",
+    module: "github.com/OpenFunction/functions-framework-go",
+    version: "v0.5.0",
+    packages: &["github.com/OpenFunction/functions-framework-go/test/declarative/sync-http-variables"],
+    variables: &[],
+};
+
 /// NATS, the newest.
 pub const NATS: Programs = Programs {
     name: "nats",
@@ -197,6 +206,7 @@ pub const GO_PROGRAMS: &[Programs] = &[
     CONTOUR,
     BUILDKIT,
     KNATIVE,
+    FUNCTIONS_FRAMEWORK,
     METRICS_SERVER,
     HELM,
     KEDA,
@@ -354,8 +364,12 @@ pub fn foreign_crds() -> Result<Vec<Value>> {
         crds.extend(go::manifests(&format!("crds-{name}"), module, version, &[path])?);
     }
     crds.retain(|object| object["kind"] == "CustomResourceDefinition");
+    crds.extend(documents(KEDA_HTTP)?);
     Ok(crds)
 }
+
+/// The CRD of KEDA's HTTP add-on.
+const KEDA_HTTP: &str = include_str!("../parts/keda-http/crd.yaml");
 
 /// The documents of a YAML file, empty ones left out.
 ///

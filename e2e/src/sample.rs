@@ -3,16 +3,13 @@
 use std::{process::ExitCode, sync::Arc};
 
 use controller_runtime::{
+    args::NoFlags,
     process::{self, About, Runtime},
-    status_api::Explained,
+    status_api::{Explained, object_status},
     webhook::Webhooks,
 };
 use kube::runtime::watcher;
-use openfunction_proto::{
-    core::Function,
-    status_api::{Condition, ObjectRef, ObjectStatus},
-    timestamp,
-};
+use openfunction_proto::{core::Function, status_api::ObjectStatus};
 
 /// The controller. It watches Functions, serves its webhooks and status API, takes its lease, and changes nothing.
 pub const ABOUT: About = About {
@@ -28,7 +25,7 @@ pub fn main() -> ExitCode {
     process::main(ABOUT, run)
 }
 
-async fn run(mut runtime: Runtime) -> anyhow::Result<()> {
+async fn run(mut runtime: Runtime, _: NoFlags) -> anyhow::Result<()> {
     let webhooks = Webhooks::new().convert(
         "Function",
         "functions.core.openfunction.io",
@@ -44,28 +41,5 @@ async fn run(mut runtime: Runtime) -> anyhow::Result<()> {
 /// What the status API says of a Function.
 pub fn explain(function: &Function) -> ObjectStatus {
     let status = function.status.clone().unwrap_or_default();
-    ObjectStatus {
-        object: Some(ObjectRef {
-            api_version: "core.openfunction.io/v1beta2".to_owned(),
-            kind: "Function".to_owned(),
-            namespace: function.metadata.namespace.clone().unwrap_or_default(),
-            name: function.metadata.name.clone().unwrap_or_default(),
-        }),
-        uid: function.metadata.uid.clone().unwrap_or_default(),
-        generation: function.metadata.generation.unwrap_or_default(),
-        observed_generation: status.observed_generation.unwrap_or_default(),
-        conditions: status
-            .conditions
-            .into_iter()
-            .map(|c| Condition {
-                r#type: c.type_,
-                status: c.status,
-                reason: c.reason,
-                message: c.message,
-                observed_generation: c.observed_generation.unwrap_or_default(),
-                last_transition_time: Some(timestamp(c.last_transition_time.0)),
-            })
-            .collect(),
-        ..ObjectStatus::default()
-    }
+    object_status(function, status.observed_generation, &status.conditions)
 }

@@ -11,8 +11,9 @@ use anyhow::{Context, Result, bail};
 use openfunction_proto::crds;
 
 use crate::{
+    cache::run,
     local::{cluster::Cluster, down::down, up::up},
-    parts,
+    parts, product,
 };
 
 /// The features of `e2e` that hold its tests; always both, so that it is built once.
@@ -36,6 +37,7 @@ const CHECKS: &[Check] = &[
     ("licences and dependencies", dependencies),
     ("lints", lints),
     ("docs", docs),
+    ("charts", charts),
     ("tests", tests),
     ("tests on a real API server", api_server_tests),
     ("life of the local cluster", cluster_life),
@@ -70,8 +72,8 @@ pub fn main() -> ExitCode {
 
 /// A command of the workspace. The user's cluster is never touched.
 fn cargo(args: &[&str]) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(crate::root()).args(args).env_remove("KUBECONFIG");
+    let mut command = crate::cargo();
+    command.args(args).env_remove("KUBECONFIG");
     command
 }
 
@@ -83,7 +85,7 @@ fn succeed(command: &mut Command) -> Result<Tally> {
 }
 
 fn generated_files() -> Result<Tally> {
-    let folder = crate::root().join("deploy/charts/crds/files");
+    let folder = crate::root().join("deploy/charts/openfunction/charts/crds/files");
     let mut tally = Tally::default();
     for crd in crds::all() {
         let path = folder.join(crds::file_name(&crd));
@@ -117,6 +119,39 @@ fn lints() -> Result<Tally> {
 
 fn docs() -> Result<Tally> {
     succeed(cargo(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// The chart renders with every kind of values, and refuses what it does not know.
+fn charts() -> Result<Tally> {
+    let helm = parts::HELM.built()?.join("helm");
+    let chart = product::chart();
+    let render = |arguments: &[&str]| {
+        let mut template = Command::new(&helm);
+        template.arg("template").arg("openfunction").arg(&chart).args(["--namespace", "elsewhere"]).args(arguments);
+        run(&mut template)
+    };
+    run(Command::new(&helm).arg("lint").arg("--quiet").arg(&chart))?;
+    let mut tally = Tally { passed: 1, ..Tally::default() };
+    for values in product::CHART_VALUES {
+        let rendered = parts::documents(&render(values)?)?;
+        if rendered.len() < product::CONTROLLERS.len() {
+            bail!("the chart renders only {} objects with {values:?}", rendered.len());
+        }
+        tally.passed += 1;
+    }
+    for unknown in [
+        "typo=1",
+        "global.replicas=many",
+        "function-controller.httpEngine=none",
+        "serving-controller.functions.securePodDefaults=none",
+        "serving-controller.keda.httpInterceptor=keda",
+    ] {
+        if render(&["--set", unknown]).is_ok() {
+            bail!("the chart takes {unknown:?}");
+        }
+        tally.passed += 1;
+    }
+    Ok(tally)
 }
 
 /// Advisories need a database that cannot be had offline; licences, bans and sources are always checked.
@@ -163,6 +198,7 @@ fn cluster_tests() -> Result<Tally> {
     let was_up = Cluster::here()?.folder().exists();
     let all = everything();
     up(&if all { vec!["all".to_owned()] } else { Vec::new() })?;
+    product::install_on(&Cluster::here()?)?;
     let mut tests = cargo(&["test", "--workspace", "--features", TIERS, "--test", "cluster", "--no-fail-fast", "--"]);
     // Each waits for pods most of the time.
     tests.arg("--test-threads=4");

@@ -16,6 +16,16 @@ pub struct GoDuration(pub String);
 const MAX_NANOS: f64 = i64::MAX as f64;
 
 impl GoDuration {
+    /// Whole seconds, as Go prints them: `1h2m3s`.
+    pub fn from_secs(seconds: u64) -> Self {
+        let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        Self(match (hours, minutes) {
+            (0, 0) => format!("{rest}s"),
+            (0, _) => format!("{minutes}m{rest}s"),
+            _ => format!("{hours}h{minutes}m{rest}s"),
+        })
+    }
+
     /// The length of time, or `None` if the text is not a duration, is negative, or is longer than Go can hold
     /// (about 292 years). The schema refuses such texts; objects stored before it did may still carry one.
     pub fn to_std(&self) -> Option<Duration> {

@@ -10,7 +10,7 @@ use crate::{
     parts,
 };
 
-/// Images for users: `busybox`, `debian`, `golang`, and `BuildKit`.
+/// Images for users: `busybox`, `debian`, `golang`, `node`, `python`, and `BuildKit`.
 #[derive(Debug)]
 pub struct Images;
 
@@ -20,22 +20,19 @@ impl Part for Images {
     }
 
     fn about(&self) -> &'static str {
-        "stand-ins for busybox, alpine, debian and golang; BuildKit"
+        "stand-ins for busybox, alpine, debian, golang, node and python; BuildKit"
     }
 
     fn images(&self) -> Result<Vec<Image>> {
         let busybox = Image { layers: vec![base(), busybox()?], command: vec!["sh".to_owned()], ..Image::default() };
-        let debian = Image {
-            layers: vec![
-                Layer::Debian(&["bash", "coreutils", "grep", "sed", "findutils", "tar", "gzip", "base-files"]),
-                base(),
-            ],
-            command: vec!["bash".to_owned()],
-            ..Image::default()
-        };
+        // dash is /bin/sh, which every RUN of a Dockerfile wants.
+        let small =
+            Layer::Debian(&["dash", "bash", "coreutils", "grep", "sed", "findutils", "tar", "gzip", "base-files"]);
+        let debian =
+            Image { layers: vec![small.clone(), base()], command: vec!["bash".to_owned()], ..Image::default() };
         let golang = Image {
             layers: vec![
-                Layer::Debian(&["bash", "coreutils", "git", "make", "base-files", "ca-certificates"]),
+                Layer::Debian(&["dash", "bash", "coreutils", "git", "make", "base-files", "ca-certificates"]),
                 base(),
                 go_layer()?,
             ],
@@ -48,6 +45,23 @@ impl Part for Images {
             ],
             ..Image::default()
         };
+        // Without npm and pip, which have nobody to ask here.
+        let node = Image {
+            layers: vec![small.clone(), Layer::Debian(&["nodejs"]), base()],
+            command: vec!["node".to_owned()],
+            ..Image::default()
+        };
+        let python = Image {
+            layers: vec![
+                small,
+                Layer::Debian(&["python3"]),
+                base(),
+                // Debian has no `python`.
+                Layer::Files(vec![link("/usr/local/bin/python", "/usr/bin/python3")]),
+            ],
+            command: vec!["python3".to_owned()],
+            ..Image::default()
+        };
         let named = |image: &Image, name: &str| Image { name: format!("library/{name}"), ..image.clone() };
         Ok(vec![
             named(&busybox, "busybox:latest"),
@@ -57,6 +71,11 @@ impl Part for Images {
             named(&debian, "debian:latest"),
             named(&golang, "golang:latest"),
             named(&golang, "golang:1"),
+            named(&node, "node:latest"),
+            // What bookworm has.
+            named(&node, "node:18"),
+            named(&python, "python:latest"),
+            named(&python, "python:3"),
             buildkit()?,
         ])
     }

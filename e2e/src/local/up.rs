@@ -1,7 +1,7 @@
 //! Starts the cluster, or what of it does not work.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     env, fs,
     time::{Duration, Instant},
 };
@@ -92,39 +92,42 @@ fn prepare(parts: &[&dyn Part], cluster: &Cluster) -> Result<()> {
     go::remove_caches()
 }
 
-/// Starts every part that does not work and waits until all do.
+/// Starts every part that does not work and waits until all do at the same time: a part that is started again can
+/// take others down for a moment, as a kubelet does, which calls pods not ready until it has probed them.
 fn start(parts: &[&dyn Part], cluster: &Cluster) -> Result<()> {
-    let mut waiting = Vec::new();
+    let mut began = BTreeMap::new();
     let workloads = Workloads::read(cluster);
     for part in parts.iter().filter(|part| !part::problems(**part, cluster, &workloads).is_empty()) {
-        let began = Instant::now();
+        began.insert(part.name(), Instant::now());
         start_part(*part, cluster).with_context(|| format!("cannot start {}", part.name()))?;
-        waiting.push((*part, began));
     }
-    let mut afterwards = BTreeSet::new();
+    let looking = Instant::now();
+    let (mut finished, mut told) = (BTreeSet::new(), BTreeSet::new());
     loop {
         let workloads = Workloads::read(cluster);
-        let mut left = Vec::new();
-        for (part, began) in waiting {
-            let mut problems = part::outages(part, cluster, &workloads);
+        let mut all_work = true;
+        for part in parts {
+            let started = began.get(part.name());
+            let mut problems = part::outages(*part, cluster, &workloads);
             if problems.is_empty() {
-                if afterwards.insert(part.name()) {
+                if started.is_some() && finished.insert(part.name()) {
                     part.after(cluster).with_context(|| format!("cannot finish {}", part.name()))?;
                 }
                 problems = part.problems(cluster);
             }
+            let took = started.unwrap_or(&looking).elapsed();
             if problems.is_empty() {
-                println!("{:14} works after {:.1} s", part.name(), began.elapsed().as_secs_f64());
-            } else if began.elapsed() > part.patience() {
+                if started.is_some() && told.insert(part.name()) {
+                    println!("{:14} works after {:.1} s", part.name(), took.as_secs_f64());
+                }
+            } else if took > part.patience() {
                 bail!("{} does not work after {:?}: {}", part.name(), part.patience(), problems.join("; "));
-            } else {
-                left.push((part, began));
             }
+            all_work &= problems.is_empty();
         }
-        if left.is_empty() {
+        if all_work {
             return Ok(());
         }
-        waiting = left;
         std::thread::sleep(Duration::from_millis(200));
     }
 }

@@ -30,7 +30,7 @@ async fn every_crd_is_structural_established_and_under_one_mebibyte() {
 #[tokio::test]
 async fn applying_a_crd_over_itself_changes_nothing() {
     let (server, client, _) = server().await;
-    let files = e2e::root().join("deploy/charts/crds/files");
+    let files = e2e::root().join("deploy/charts/openfunction/charts/crds/files");
     let apply = || {
         let output =
             server.kubectl().args(["apply", "--server-side", "--force-conflicts", "-f"]).arg(&files).output().unwrap();

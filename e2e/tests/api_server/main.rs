@@ -1,7 +1,9 @@
 //! Tests on a real API server (tier 3).
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
+mod charts;
 mod contained;
+mod controllers;
 mod conversion;
 mod crds;
 mod examples;

@@ -22,6 +22,35 @@ impl Work {
         Self::of(name, &[("greeting", name)])
     }
 
+    /// Of the files of a folder.
+    pub fn of_folder(name: &str, folder: &Path) -> Self {
+        let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let named = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+        let files: Vec<_> = files.iter().map(|path| (named(path), std::fs::read_to_string(path).unwrap())).collect();
+        let files: Vec<_> = files.iter().map(|(file, text)| (file.as_str(), text.as_str())).collect();
+        Self::of(name, &files)
+    }
+
+    /// Changes a file, commits, and pushes to the git server; the commit.
+    pub fn push(&self, repository: &str, change: impl FnOnce(&Path)) -> String {
+        change(&self.0);
+        self.git(&["add", "."]).unwrap();
+        self.git(&[
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@example.com",
+            "commit",
+            "--quiet",
+            "--allow-empty",
+            "-m",
+            "next",
+        ])
+        .unwrap();
+        self.git(&["push", "--quiet", "--force", &format!("http://{}/{repository}.git", address()), "main"]).unwrap();
+        self.git(&["rev-parse", "HEAD"]).unwrap().trim().to_owned()
+    }
+
     /// Of files and their text.
     pub fn of(name: &str, files: &[(&str, &str)]) -> Self {
         let folder = std::env::temp_dir().join(format!("openfunction-git-{name}-{}", std::process::id()));

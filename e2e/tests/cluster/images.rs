@@ -1,4 +1,5 @@
-//! Images from registries that want credentials or have a certificate of their own.
+//! Images that stand in for public ones, and images from registries that want credentials or have a certificate of their
+//! own.
 
 use e2e::{
     cache::run,
@@ -30,6 +31,16 @@ fn start(namespace: &Namespace, name: &str, image: &str, overrides: &str) {
 fn waits_because(namespace: &Namespace, name: &str) -> Option<String> {
     let pod: Value = serde_json::from_str(&namespace.kubectl(&["get", "pod", name, "-o", "json"])).unwrap();
     Some(pod.pointer("/status/containerStatuses/0/state/waiting/reason")?.as_str()?.to_owned())
+}
+
+#[test]
+fn node_and_python_run_a_program() {
+    let namespace = Namespace::new("languages");
+    let run = |name: &str, image: &str, program: &[&str]| namespace.run_image(name, image, program).trim().to_owned();
+    assert_eq!(run("node", "node", &["node", "--print", "new URL('http://a/b').pathname"]), "/b");
+    assert_eq!(run("node-18", "node:18", &["node", "--print", "process.versions.node.split('.')[0]"]), "18");
+    assert_eq!(run("python", "python", &["python", "-c", "import json; print(json.dumps([1]))"]), "[1]");
+    assert_eq!(run("python-3", "python:3", &["python", "-c", "import sys; print(sys.version_info.major)"]), "3");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod builds;
 mod extra;
+mod functions;
 mod gateway;
 mod git;
 mod images;

@@ -98,12 +98,23 @@ spec:
         self.kubectl(&["get", "service", service, "-o", "jsonpath={.spec.clusterIP}"])
     }
 
-    /// What a command in a pod that is thrown away prints.
+    /// What a command in a pod of busybox that is thrown away prints.
     pub fn run_in_pod(&self, name: &str, command: &[&str]) -> String {
-        let mut arguments =
-            vec!["run", name, "--image=busybox", "--restart=Never", "--rm", "--attach", "--quiet", "--"];
+        self.run_image(name, "busybox", command)
+    }
+
+    /// What a command in a pod of an image prints; the pod is thrown away.
+    pub fn run_image(&self, name: &str, image: &str, command: &[&str]) -> String {
+        let image = format!("--image={image}");
+        let mut arguments = vec!["run", name, &image, "--restart=Never", "--quiet", "--"];
         arguments.extend(command);
-        self.kubectl(&arguments)
+        self.kubectl(&arguments);
+        // A program that ends at once is too fast for --attach.
+        let pod = format!("pod/{name}");
+        self.kubectl(&["wait", &pod, "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s"]);
+        let said = self.kubectl(&["logs", name]);
+        self.kubectl(&["delete", &pod, "--wait=false", "--now"]);
+        said
     }
 }
 

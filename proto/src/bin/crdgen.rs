@@ -5,9 +5,9 @@ use std::{env, error::Error, fs, path::PathBuf};
 use openfunction_proto::crds;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let folder = env::args()
-        .nth(1)
-        .unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/charts/crds/files").into());
+    let folder = env::args().nth(1).unwrap_or_else(|| {
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/charts/openfunction/charts/crds/files").into()
+    });
     let folder = PathBuf::from(folder);
     fs::create_dir_all(&folder)?;
     for crd in crds::all() {

@@ -82,6 +82,11 @@ pub struct BuilderStatus {
     pub failure: Option<BuildFailure>,
 }
 
+/// Whether a build in this state has ended, well or not.
+pub fn is_over(state: Option<&str>) -> bool {
+    matches!(state, Some("Succeeded" | "Failed" | "Timeout" | "Canceled"))
+}
+
 /// The image that a build pushed.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -4,6 +4,7 @@
 mod build;
 mod builder;
 mod dapr;
+pub mod defaults;
 mod function;
 mod scale;
 mod serving;
@@ -15,7 +16,7 @@ pub use build::{
     BuildImpl, BundleContainer, InlineSource, KeyReference, LocalObjectReference, ShipwrightEngine, SourceRepo,
     Strategy, StrategyParam, StrategyParamValue,
 };
-pub use builder::{BuildFailure, Builder, BuilderOutput, BuilderSpec, BuilderStatus};
+pub use builder::{BuildFailure, Builder, BuilderOutput, BuilderSpec, BuilderStatus, is_over};
 pub use dapr::{ComponentMetadata, ComponentSpec, DaprInput, DaprOutput, DaprTrigger, SecretKeyRef, State};
 pub use function::{
     Function, FunctionAddress, FunctionCondition, FunctionRouteStatus, FunctionSpec, FunctionStatus, RevisionDetected,
@@ -27,8 +28,11 @@ pub use scale::{
     ScaleOptions, ScaledObjectAuthRef, ScalingStrategy,
 };
 pub use serving::{
-    DaprIo, GatewayRef, Hooks, HttpTrigger, Inputs, Outputs, Route, ServingImpl, TelemetryExporter, TracingConfig,
-    TracingProvider, TrafficRequest, Triggers,
+    DaprIo, GatewayRef, Hooks, HttpTrigger, Inputs, KnativeServiceMetadata, Outputs, Route, RouteTls, ServingImpl,
+    TelemetryExporter, TracingConfig, TracingProvider, TrafficRequest, Triggers,
 };
-pub use serving_resource::{Serving, ServingSpec, ServingStatus};
+pub use serving_resource::{
+    NOTES, OPTIONS_IGNORED, PASSED_ON, SCALE_TO_ZERO_UNAVAILABLE, SCALER_UNAVAILABLE, SETTINGS_UNREADABLE,
+    ScalingStatus, Serving, ServingSpec, ServingStatus,
+};
 pub use status::{Backend, Blocker, BundleRevision, GitRevision, SourceResult};

@@ -46,6 +46,10 @@ pub struct ServingImpl {
     /// Annotations of the pods, for example `openfunction.io/enable-dapr`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+    /// Labels and annotations of the Knative Service itself, which `labels` and `annotations` do not reach; for engine
+    /// `knative`. (addition)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub knative_service: Option<KnativeServiceMetadata>,
     /// A PodSpec for the pods. The container named `function` runs the image; it is added when missing.
     #[schemars(schema_with = "crate::schema::pod_spec")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,6 +91,18 @@ pub struct ServingImpl {
     #[schemars(schema_with = "crate::schema::objects")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<Value>,
+}
+
+/// Labels and annotations of a Knative Service. (addition)
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KnativeServiceMetadata {
+    /// Its labels, for example `networking.knative.dev/visibility`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations, for example `serving.knative.dev/rollout-duration`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// What calls the function.
@@ -169,6 +185,19 @@ pub struct Route {
     #[schemars(extend("enum" = ["Public", "Internal", "None"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub visibility: Option<String>,
+    /// HTTPS for the hostnames of `hostnames`, with a certificate of the function's own. (addition)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<RouteTls>,
+}
+
+/// HTTPS with a certificate of the function's own. (addition)
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteTls {
+    /// Secret of type `kubernetes.io/tls` in the function's namespace: the certificate and its key, which only the
+    /// gateway reads.
+    #[schemars(length(min = 1, max = 253))]
+    pub secret_name: String,
 }
 
 /// An OpenFunction Gateway, or a Kubernetes Gateway, by name and namespace.

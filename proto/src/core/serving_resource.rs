@@ -8,6 +8,21 @@ use serde::{Deserialize, Serialize};
 
 use super::{Backend, LocalObjectReference, ServingImpl};
 
+/// Annotations of a Function that reach its Servings, and that their pods depend on.
+pub const PASSED_ON: [&str; 3] = ["module.wasm.image/variant", "plugins", "plugins.tracing"];
+
+/// Condition of a Serving: zero replicas were asked for, and one runs.
+pub const SCALE_TO_ZERO_UNAVAILABLE: &str = "ScaleToZeroUnavailable";
+/// Condition of a Serving: what shall scale it cannot.
+pub const SCALER_UNAVAILABLE: &str = "ScalerUnavailable";
+/// Condition of a Serving: it has options that its engine does not use.
+pub const OPTIONS_IGNORED: &str = "OptionsIgnored";
+/// Condition of a Serving: settings for every function cannot be read.
+pub const SETTINGS_UNREADABLE: &str = "SettingsUnreadable";
+
+/// Conditions of a Serving that a user should know of, though it may well run; they stand on its Function, too.
+pub const NOTES: [&str; 4] = [SCALE_TO_ZERO_UNAVAILABLE, SCALER_UNAVAILABLE, OPTIONS_IGNORED, SETTINGS_UNREADABLE];
+
 /// A Serving is one revision of a running function. The function controller makes it.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[kube(
@@ -32,6 +47,9 @@ pub struct ServingSpec {
     /// Secret with the credentials to pull the image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_credentials: Option<LocalObjectReference>,
+    /// Whether the revision is parked: it keeps its object and has no workload, scaler or Component. (addition)
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspend: bool,
     /// How the image runs.
     #[serde(flatten)]
     pub serving: ServingImpl,
@@ -44,7 +62,7 @@ pub struct ServingStatus {
     /// Always `Serving`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
-    /// `Starting`, `Running`, `Failed` or `Timeout`; empty before anything was made.
+    /// `Starting`, `Running`, `Failed`, `Timeout` or `Suspended`; empty before anything was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
     /// Why the revision is in this state, in one word.
@@ -62,14 +80,29 @@ pub struct ServingStatus {
     /// Generation of the Serving that this status speaks of. (addition)
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// When the revision was last started from the parked state; `spec.timeout` counts from here. (addition)
+    /// When the revision was last started after it was suspended; `spec.timeout` counts from here. (addition)
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activated_at: Option<Time>,
-    /// Standard conditions: `Ready`. (addition)
+    /// Standard conditions: `Ready`, and what is worth knowing (`ScaleToZeroUnavailable`, `ScalerUnavailable`,
+    /// `OptionsIgnored`, `DriftNotConverging`). (addition)
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// Where requests for this revision must be sent. (addition)
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backend: Option<Backend>,
+    /// Between how many replicas the revision is scaled. (addition)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<ScalingStatus>,
+}
+
+/// Between how many replicas a revision is scaled: the spec's bounds, or what they mean where it says nothing or the
+/// engine can do no other. (addition)
+#[derive(Clone, Copy, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScalingStatus {
+    /// Replicas that run at least.
+    pub min_replicas: i32,
+    /// Replicas that run at most; 0 means any number.
+    pub max_replicas: i32,
 }

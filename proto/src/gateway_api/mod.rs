@@ -1,7 +1,10 @@
-//! The rule types of Gateway API v1 (`HTTPRouteRule` and what it holds) that a Function embeds.
+//! The rule types of Gateway API v1 (`HTTPRouteRule` and what it holds) that a Function embeds, and the
+//! [`resources`] that routes are made of.
 //!
 //! They accept what OpenFunction 1.2 accepted (the shapes of `v1alpha2` 0.4) and, as an **(addition)**, the
 //! matches, filters and timeouts of v1. See <https://gateway-api.sigs.k8s.io/reference/spec/>.
+
+pub mod resources;
 
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
@@ -208,6 +211,30 @@ pub struct HttpHeader {
 pub struct HttpRequestMirrorFilter {
     /// The object that receives the copies.
     pub backend_ref: BackendObjectReference,
+    /// Share of the requests that are copied, in percent; absent, with `fraction` too, copies all. (addition)
+    #[schemars(range(min = 0, max = 100))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub percent: Option<i32>,
+    /// Share of the requests that are copied, as a fraction. (addition)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fraction: Option<Fraction>,
+}
+
+/// A share. (addition)
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fraction {
+    /// How many.
+    #[schemars(range(min = 0))]
+    pub numerator: i32,
+    /// Of how many.
+    #[schemars(range(min = 1))]
+    #[serde(default = "hundred")]
+    pub denominator: i32,
+}
+
+fn hundred() -> i32 {
+    100
 }
 
 /// The redirect to answer with; parts that are absent stay as in the request.

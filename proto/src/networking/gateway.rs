@@ -64,6 +64,9 @@ pub struct GatewaySpec {
     pub gateway_def: Option<GatewayDef>,
     /// What the Kubernetes Gateway gets.
     pub gateway_spec: GatewaySettings,
+    /// Send requests for hostnames that have an HTTPS listener there, when they come by HTTP. (addition)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub https_redirect: Option<bool>,
 }
 
 fn cluster_domain() -> String {

@@ -1,8 +1,10 @@
 //! Parts that are there only when they are asked for (`cargo local up --with all`).
 
+mod autoscaler;
 mod brokers;
 mod dapr;
 mod keda;
 mod metrics;
+mod scaled_object;
 mod shipwright;
 mod traefik;

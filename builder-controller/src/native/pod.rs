@@ -1,0 +1,313 @@
+//! The Pod of a build.
+
+use std::collections::BTreeMap;
+
+use controller_runtime::{
+    children,
+    names::{self, DNS_LABEL},
+};
+use kube::ResourceExt;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    ABOUT,
+    validate::{Parameter, Valid},
+};
+
+/// Folder of the source.
+const SOURCE: &str = "/workspace/source";
+/// Folder of results: a file for each.
+const RESULTS: &str = "/workspace/results";
+/// Folder with the Docker configuration that holds the push credentials.
+const DOCKER: &str = "/workspace/docker";
+/// Folder with the credentials of the git server.
+const GIT: &str = "/workspace/git";
+
+// Volumes of ours, whose names no strategy has.
+const WORKSPACE: &str = "openfunction-workspace";
+const TMP: &str = "openfunction-tmp";
+// Optional: a Secret that is missing is told by the container that needs it, instead of holding the pod up in silence.
+const DOCKER_SECRET: &str = "openfunction-docker";
+const GIT_SECRET: &str = "openfunction-git";
+
+/// Container that gets the source.
+pub const SOURCE_STEP: &str = "source";
+/// Container that reads the results.
+pub const RESULTS_STEP: &str = "results";
+/// Prefix of the containers of the strategy's steps.
+pub const STEP: &str = "step-";
+
+/// Name of the Pod of a Builder.
+pub fn name(builder: &str) -> String {
+    names::child(builder, "build", DNS_LABEL)
+}
+
+/// The Pod. Its containers share a folder with the source and one with results.
+pub fn pod(valid: &Valid, helper_image: &str) -> Value {
+    let builder = valid.builder;
+    let function = builder.labels().get(children::FUNCTION).cloned().unwrap_or_default();
+    let mut labels = vec![(children::BUILDER, builder.name_any())];
+    if !function.is_empty() {
+        labels.push((children::FUNCTION, function));
+    }
+    let labels: Vec<_> = labels.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let mut steps = vec![source(valid, helper_image)];
+    steps.extend(valid.steps.iter().map(|wanted| step(valid, wanted)));
+    let mut spec = json!({
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": false,
+        "enableServiceLinks": false,
+        "initContainers": steps,
+        "containers": [results(valid, helper_image)],
+        "volumes": volumes(valid),
+        "nodeSelector": valid.builder.spec.build.node_selector,
+        "tolerations": valid.builder.spec.build.tolerations,
+    });
+    if let Some(secret) = builder.spec.build.builder_credentials.as_ref().and_then(|secret| secret.name.clone()) {
+        spec["imagePullSecrets"] = json!([{ "name": secret }]);
+    }
+    let metadata = children::metadata(builder, name(&builder.name_any()), ABOUT.name, &labels);
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+}
+
+fn volumes(valid: &Valid) -> Vec<Value> {
+    let mut volumes = vec![json!({"name": WORKSPACE, "emptyDir": {}}), json!({"name": TMP, "emptyDir": {}})];
+    if let Some(secret) = secret(valid.builder.spec.image_credentials.as_ref()) {
+        let item = json!({"key": ".dockerconfigjson", "path": "config.json"});
+        volumes
+            .push(json!({"name": DOCKER_SECRET, "secret": {"secretName": secret, "items": [item], "optional": true}}));
+    }
+    if let Some(secret) = secret(valid.builder.spec.build.src_repo.credentials.as_ref()) {
+        volumes.push(json!({"name": GIT_SECRET, "secret": {"secretName": secret, "optional": true}}));
+    }
+    volumes.extend(valid.volumes.iter().cloned().map(|mut volume| {
+        // Shipwright's own words about a volume, which a pod does not know.
+        if let Some(volume) = volume.as_object_mut() {
+            volume.remove("overridable");
+            volume.remove("description");
+        }
+        volume
+    }));
+    volumes
+}
+
+fn secret(reference: Option<&openfunction_proto::core::LocalObjectReference>) -> Option<String> {
+    reference.and_then(|reference| reference.name.clone()).filter(|name| !name.is_empty())
+}
+
+/// A container of ours: it needs no rights.
+fn helper(valid: &Valid, name: &str, image: &str, args: Vec<String>) -> Value {
+    json!({
+        "name": name,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": args,
+        "env": [{"name": "HOME", "value": "/tmp"}],
+        "securityContext": {
+            "runAsUser": valid.security_context.run_as_user,
+            "runAsGroup": valid.security_context.run_as_group,
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [{"name": WORKSPACE, "mountPath": "/workspace"}, {"name": TMP, "mountPath": "/tmp"}],
+    })
+}
+
+fn source(valid: &Valid, image: &str) -> Value {
+    let mut args = vec!["git".to_owned(), format!("--into={SOURCE}"), format!("--results={RESULTS}")];
+    let has_credentials = secret(valid.builder.spec.build.src_repo.credentials.as_ref()).is_some();
+    if has_credentials {
+        args.push(format!("--credentials={GIT}"));
+    }
+    args.push(format!("--revision={}", escaped(valid.revision)));
+    args.push(format!("--url={}", escaped(valid.url)));
+    let mut container = helper(valid, SOURCE_STEP, image, args);
+    if has_credentials && let Some(mounts) = container["volumeMounts"].as_array_mut() {
+        mounts.push(json!({"name": GIT_SECRET, "mountPath": GIT, "readOnly": true}));
+    }
+    container
+}
+
+fn results(valid: &Valid, image: &str) -> Value {
+    helper(valid, RESULTS_STEP, image, vec!["results".to_owned(), format!("--results={RESULTS}")])
+}
+
+fn step(valid: &Valid, wanted: &Value) -> Value {
+    let mut container = substitute(wanted, &|name| value_of(valid, name));
+    let name = wanted["name"].as_str().unwrap_or("unnamed");
+    container["name"] = json!(format!("{STEP}{name}"));
+    container["terminationMessagePolicy"] = json!("FallbackToLogsOnError");
+    let mut mounts = container["volumeMounts"].as_array().cloned().unwrap_or_default();
+    mounts.push(json!({"name": WORKSPACE, "mountPath": "/workspace"}));
+    let mut variables = container["env"].as_array().cloned().unwrap_or_default();
+    if secret(valid.builder.spec.image_credentials.as_ref()).is_some() {
+        mounts.push(json!({"name": DOCKER_SECRET, "mountPath": DOCKER, "readOnly": true}));
+        variables.retain(|known| known["name"] != "DOCKER_CONFIG");
+        variables.push(json!({"name": "DOCKER_CONFIG", "value": DOCKER}));
+    }
+    // As Shipwright's `Build.spec.env`: a variable of every step.
+    for (name, value) in &valid.builder.spec.build.env {
+        variables.retain(|known| known["name"] != name.as_str());
+        variables.push(json!({"name": name, "value": escaped(value)}));
+    }
+    container["volumeMounts"] = json!(mounts);
+    container["env"] = json!(variables);
+    if let Some(resources) = &valid.builder.spec.build.resources {
+        container["resources"] = json!(resources);
+    }
+    container
+}
+
+/// What `$(name)` means in a step.
+fn value_of(valid: &Valid, name: &str) -> Option<Parameter> {
+    let text = |text: String| Some(Parameter::String(text));
+    if let Some(result) = name.strip_prefix("results.").and_then(|rest| rest.strip_suffix(".path")) {
+        let is_name = result.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+        return is_name.then(|| Parameter::String(format!("{RESULTS}/{result}")));
+    }
+    match name.strip_prefix("params.")? {
+        "shp-source-root" => text(SOURCE.to_owned()),
+        "shp-source-context" if valid.sub_path.is_empty() => text(SOURCE.to_owned()),
+        "shp-source-context" => text(format!("{SOURCE}/{}", valid.sub_path)),
+        "shp-output-image" => text(valid.builder.spec.image.clone()),
+        "shp-output-insecure" => text("false".to_owned()),
+        parameter => valid.parameters.get(parameter.trim_end_matches("[*]")).cloned(),
+    }
+}
+
+/// Puts values in the place of `$(…)`; an element of a list that is `$(params.x[*])` becomes as many as it has.
+fn substitute(value: &Value, value_of: &impl Fn(&str) -> Option<Parameter>) -> Value {
+    match value {
+        Value::String(text) => Value::String(replace(text, value_of)),
+        Value::Array(items) => {
+            let expand = |item: &Value| match whole_list(item, value_of) {
+                Some(values) => values.iter().map(|value| json!(escaped(value))).collect(),
+                None => vec![substitute(item, value_of)],
+            };
+            Value::Array(items.iter().flat_map(expand).collect())
+        }
+        Value::Object(fields) => Value::Object(
+            fields.iter().map(|(key, value)| (key.clone(), substitute(value, value_of))).collect::<Map<_, _>>(),
+        ),
+        other => other.clone(),
+    }
+}
+
+fn whole_list(item: &Value, value_of: &impl Fn(&str) -> Option<Parameter>) -> Option<Vec<String>> {
+    let name = item.as_str()?.strip_prefix("$(")?.strip_suffix("[*])")?;
+    match value_of(&format!("{name}[*]"))? {
+        Parameter::Array(values) => Some(values),
+        Parameter::String(_) => None,
+    }
+}
+
+fn replace(text: &str, value_of: &impl Fn(&str) -> Option<Parameter>) -> String {
+    let mut replaced = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(begin) = rest.find("$(") {
+        let (before, from) = rest.split_at(begin);
+        replaced.push_str(before);
+        let known = from.find(')').and_then(|end| match value_of(&from[2..end])? {
+            Parameter::String(value) => Some((value, end + 1)),
+            Parameter::Array(_) => None,
+        });
+        match known {
+            Some((value, end)) => {
+                replaced.push_str(&escaped(&value));
+                rest = &from[end..];
+            }
+            None => {
+                replaced.push_str("$(");
+                rest = &from[2..];
+            }
+        }
+    }
+    replaced + rest
+}
+
+/// The kubelet puts variables in the place of `$(…)`, and `$` in that of `$$`; a value of the user is none of that.
+fn escaped(value: &str) -> String {
+    value.replace('$', "$$")
+}
+
+/// Results that the container `results` reads, by the names of their files.
+pub type Results = BTreeMap<String, String>;
+
+#[cfg(test)]
+mod tests {
+    use openfunction_proto::core::Builder;
+
+    use super::*;
+    use crate::{strategy::Strategy, validate::validate};
+
+    fn rendered(build: Value) -> Value {
+        let mut spec = json!({"image": "registry.example.com/a:1", "srcRepo": {"url": "https://git.example.com/a.git", "revision": "main", "sourceSubPath": "/sub/dir"}});
+        for (key, value) in build.as_object().unwrap() {
+            spec[key] = value.clone();
+        }
+        let metadata = json!({"name": "hello-0123456789", "namespace": "shop", "uid": "u", "labels": {"openfunction.io/function": "hello"}});
+        let builder: Builder = serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap();
+        let strategy: Strategy = serde_json::from_value(json!({
+            "parameters": [{"name": "dockerfile", "default": "Dockerfile"}, {"name": "args", "type": "array", "defaults": []}],
+            "steps": [{"name": "build", "image": "tool", "securityContext": {"privileged": true}, "env": [{"name": "IN", "value": "$(params.shp-source-context)"}],
+                "args": ["$(params.dockerfile)", "-x", "$(params.args[*])", "$(results.shp-image-digest.path)", "$(KEPT)"]}],
+            "volumes": [{"name": "cache", "overridable": true, "emptyDir": {}}]}))
+        .unwrap();
+        pod(&validate(&builder, &strategy).unwrap(), "helper:1")
+    }
+
+    #[test]
+    fn the_steps_run_after_the_source_and_before_the_results() {
+        let pod = rendered(json!({}));
+        let containers: Vec<_> =
+            pod["spec"]["initContainers"].as_array().unwrap().iter().map(|c| c["name"].clone()).collect();
+        assert_eq!(
+            (containers, &pod["spec"]["containers"][0]["name"]),
+            (vec![json!("source"), json!("step-build")], &json!("results"))
+        );
+        assert_eq!(pod["metadata"]["name"], "hello-0123456789-build");
+        assert_eq!(pod["spec"]["volumes"][2], json!({"name": "cache", "emptyDir": {}}));
+    }
+
+    #[test]
+    fn parameters_stand_in_their_places_and_lists_become_elements() {
+        let params = json!([{"name": "args", "values": [{"value": "a b"}, {"value": "$(HOME)"}]}]);
+        let pod = rendered(json!({"shipwright": {"params": params}}));
+        let step = &pod["spec"]["initContainers"][1];
+        assert_eq!(
+            step["args"],
+            json!(["Dockerfile", "-x", "a b", "$$(HOME)", "/workspace/results/shp-image-digest", "$(KEPT)"])
+        );
+        assert_eq!(step["env"][0]["value"], "/workspace/source/sub/dir");
+    }
+
+    #[test]
+    fn the_environment_of_a_build_reaches_every_step_unchanged() {
+        let pod = rendered(json!({"env": {"GOFLAGS": "-mod=vendor # $(x) $$", "EMPTY": ""}}));
+        let variables = pod["spec"]["initContainers"][1]["env"].as_array().unwrap().clone();
+        // What the kubelet makes of it is what was written.
+        assert!(
+            variables.contains(&json!({"name": "GOFLAGS", "value": "-mod=vendor # $$(x) $$$$"})),
+            "B-52 {variables:?}"
+        );
+        assert!(variables.contains(&json!({"name": "EMPTY", "value": ""})));
+    }
+
+    #[test]
+    fn credentials_are_mounted_and_never_read() {
+        let source = json!({"url": "https://git.example.com/a.git", "credentials": {"name": "git-user"}});
+        let pod = rendered(json!({"imageCredentials": {"name": "push"}, "srcRepo": source}));
+        let volumes = pod["spec"]["volumes"].to_string();
+        assert!(
+            volumes.contains(r#""secretName":"push""#) && volumes.contains(r#""secretName":"git-user""#),
+            "{volumes}"
+        );
+        let [source, step] = [0, 1].map(|index| pod["spec"]["initContainers"][index].to_string());
+        assert!(source.contains("--credentials=/workspace/git") && !source.contains("/workspace/docker"), "{source}");
+        assert!(step.contains("DOCKER_CONFIG") && !step.contains("/workspace/git\""), "{step}");
+    }
+}

@@ -1,0 +1,373 @@
+//! Many OpenFunction Gateways and Functions: whatever they say, each ends with a condition, and a change of the gateway
+//! costs few writes.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
+
+use futures::{StreamExt, TryStreamExt};
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, Patch, PatchParams, PostParams},
+    runtime::{WatchStreamExt, watcher},
+};
+use openfunction_proto::{core::Function, gateway_api::resources::HttpRoute, networking::Gateway};
+use serde_json::{Value, json};
+
+use super::{FUNCTIONS, StandIn, Which, World, function, patch_status};
+use crate::support::eventually;
+
+/// Numbers that look random and are the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % sides
+    }
+
+    fn one_of<T: Clone>(&mut self, all: &[T]) -> T {
+        all[self.roll(all.len())].clone()
+    }
+
+    /// One of several good values, now and then a bad one.
+    fn mostly<T: Clone>(&mut self, good: &[T], bad: T) -> T {
+        if self.roll(25) == 0 { bad } else { self.one_of(good) }
+    }
+
+    /// Some of several values, as a JSON list.
+    fn some(&mut self, most: usize, mut one: impl FnMut(&mut Self) -> Value) -> Value {
+        (0..self.roll(most + 1)).map(|_| one(self)).collect()
+    }
+}
+
+fn gateway(dice: &mut Dice, index: usize) -> Value {
+    let listener = |dice: &mut Dice| {
+        let mut listener = json!({
+            "name": dice.mostly(&["external", "ofn-http-internal", "http", "a.b", "second", "tls"], "UPPER"),
+            "port": dice.mostly(&[80, 81, 443], 70_000), "protocol": dice.mostly(&["HTTP", "HTTPS", "TCP", "TLS", "UDP", "example.com/x"], "?"),
+        });
+        if dice.roll(3) == 0 {
+            listener["tls"] =
+                json!({"mode": dice.one_of(&["Terminate", "Passthrough"]), "certificateRefs": [{"name": "c"}]});
+        }
+        if dice.roll(2) == 0 {
+            listener["allowedRoutes"] = json!({"namespaces": {"from": dice.one_of(&["All", "Same", "Selector"])}});
+        }
+        listener
+    };
+    let mut spec = json!({
+        "domain": dice.mostly(&["a.io", "b.io", "cluster.local", "x.y.z"], "UPPER.io"),
+        "gatewaySpec": {"listeners": dice.some(4, listener)},
+    });
+    let templates = [
+        "{{.Name}}.{{.Domain}}",
+        "{{.Nmae}}",
+        "{{",
+        "",
+        "{{.Name}}_{{.Namespace}}",
+        "{{printf \"%s\" .Name}}.x",
+        "{{range .}}",
+    ];
+    for field in ["hostTemplate", "pathTemplate"] {
+        if dice.roll(3) == 0 {
+            spec[field] = json!(dice.one_of(&templates));
+        }
+    }
+    let reference =
+        json!({"name": dice.one_of(&["front", "none"]), "namespace": dice.one_of(&["infra", "openfunction"])});
+    match dice.roll(4) {
+        0 => spec["gatewayDef"] = json!({"namespace": "infra", "gatewayClassName": "test"}),
+        1 => {}
+        _ => spec["gatewayRef"] = reference,
+    }
+    if dice.roll(4) == 0 {
+        spec["httpsRedirect"] = json!(true);
+    }
+    json!({"apiVersion": "networking.openfunction.io/v1alpha1", "kind": "Gateway",
+        "metadata": {"name": format!("g{index:03}"), "namespace": dice.one_of(&["openfunction", FUNCTIONS])}, "spec": spec})
+}
+
+fn of_route(dice: &mut Dice, index: usize) -> Value {
+    let long = "x".repeat(64);
+    let hosts =
+        ["shared.a.io", "b.example.com", "*.wild.io", "f0001.shop.svc.cluster.local", "own.a.io", long.as_str()];
+    let filter = |dice: &mut Dice| {
+        let good = [
+            json!({"type": "RequestRedirect", "requestRedirect": {"scheme": "https"}}),
+            json!({"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [{"name": "a", "value": "b"}]}}),
+            json!({"type": "URLRewrite", "urlRewrite": {"hostname": "a.b"}}),
+            json!({"type": "URLRewrite", "urlRewrite": {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}}}),
+            json!({"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "a", "port": 80}, "percent": 5}}),
+            json!({"type": "ExtensionRef"}),
+        ];
+        dice.mostly(&good, json!({"type": "Nothing"}))
+    };
+    let matched = |dice: &mut Dice| {
+        let path = dice.one_of(&["/", "a", "/a//b", "/.*", "/ä b", "", "/shared"]);
+        let kind = dice.one_of(&["Exact", "PathPrefix", "RegularExpression"]);
+        let method = dice.mostly(&["GET", "POST"], "get");
+        dice.one_of(&[
+            json!({"path": {"type": kind, "value": path}}),
+            json!({ "method": method }),
+            json!({"headers": [{"name": "a", "value": "b"}]}),
+            json!({}),
+        ])
+    };
+    let rule = |dice: &mut Dice| {
+        let mut rule = json!({"matches": dice.some(5, matched), "filters": dice.some(2, filter)});
+        if dice.roll(4) == 0 {
+            rule["timeouts"] = json!({"request": dice.mostly(&["1s", "1m30s"], "soon")});
+        }
+        rule
+    };
+    let mut route =
+        json!({"hostnames": dice.some(5, |dice| json!(dice.mostly(&hosts, "UPPER"))), "rules": dice.some(4, rule)});
+    if dice.roll(2) == 0 {
+        route["gatewayRef"] = json!({"name": format!("g{:03}", dice.roll(60)), "namespace": "openfunction"});
+    }
+    if dice.roll(5) == 0 {
+        route["visibility"] = json!(dice.one_of(&["Internal", "Public", "None"]));
+    }
+    if dice.roll(5) == 0 {
+        route["tls"] = json!({"secretName": "c"});
+    }
+    // Half of them are as most users' are.
+    if index.is_multiple_of(2) {
+        route = json!({"hostnames": route["hostnames"]});
+    }
+    route
+}
+
+/// A traffic, as function-controller would write it.
+fn traffic(dice: &mut Dice, name: &str) -> Value {
+    let backend = |name: String, dice: &mut Dice| {
+        let interceptor = "keda-add-ons-http-interceptor-proxy".to_owned();
+        let (namespace, name) = dice.one_of(&[
+            (FUNCTIONS, name.clone()),
+            (FUNCTIONS, name.clone()),
+            ("keda", interceptor),
+            ("nowhere", name),
+        ]);
+        let mut backend = json!({"kind": "Service", "namespace": namespace, "name": name, "port": 80});
+        if dice.roll(3) == 0 {
+            backend["headers"] = json!({"Knative-Serving-Revision": "r"});
+        }
+        if dice.roll(5) == 0 {
+            backend["host"] = json!("inner.example.com");
+        }
+        backend
+    };
+    let first = json!({"revision": format!("{name}-1"), "percent": 90, "backend": backend(format!("{name}-1"), dice)});
+    let mut second =
+        json!({"revision": format!("{name}-2"), "percent": 10, "backend": backend(format!("{name}-2"), dice)});
+    if dice.roll(2) == 0 {
+        second["tag"] = json!("next");
+    }
+    match dice.roll(4) {
+        0 => json!([first, second]),
+        1 => json!([]),
+        _ => json!([first]),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "all but the last check holds: a second process sends about 50 patches to OpenFunction Gateways that change nothing"]
+async fn of_2000_random_gateways_and_functions_each_has_a_condition_and_a_second_pass_makes_no_request() {
+    let world = World::with_gateway().await;
+    let _stand_in = StandIn::start(&world);
+    let running = world.start(Which::Gateway).await;
+    let mut dice = Dice(7);
+    let mut refused = 0;
+    for index in 0..200 {
+        let wanted = gateway(&mut dice, index);
+        let namespace = wanted["metadata"]["namespace"].as_str().unwrap();
+        let api: Api<Object> = api(&world, namespace, "networking.openfunction.io", "v1alpha1", "Gateway");
+        refused += usize::from(
+            api.create(&PostParams::default(), &serde_json::from_value(wanted.clone()).unwrap()).await.is_err(),
+        );
+    }
+    let functions: Vec<_> = (0..1800)
+        .map(|index| {
+            let mut wanted = function(&format!("f{index:04}"), "a");
+            wanted["spec"]["serving"]["triggers"]["http"]["route"] = of_route(&mut dice, index);
+            let traffic = traffic(&mut dice, &format!("f{index:04}"));
+            (wanted, traffic)
+        })
+        .collect();
+    let made = futures::stream::iter(functions).map(|(wanted, traffic)| {
+        let world = &world;
+        async move {
+            let api: Api<Object> = api(world, FUNCTIONS, "core.openfunction.io", "v1beta2", "Function");
+            let name = wanted["metadata"]["name"].as_str().unwrap().to_owned();
+            let created = api.create(&PostParams::default(), &serde_json::from_value(wanted).unwrap()).await;
+            if created.is_ok() {
+                patch_status(&world.api::<Function>(), &name, json!({ "traffic": traffic })).await;
+            }
+            created.is_ok()
+        }
+    });
+    let made: Vec<bool> = made.buffer_unordered(16).collect().await;
+    refused += made.iter().filter(|made| !**made).count();
+    assert!((200..1200).contains(&refused), "{refused} of 2000 were refused at admission");
+
+    let undecided = || async {
+        let functions: Vec<_> = world.api::<Function>().list(&ListParams::default()).await.unwrap().items;
+        let needs = |function: &&Function| {
+            let route = function.spec.serving.as_ref().and_then(|serving| serving.http()?.route.as_ref());
+            let has_traffic = function.status.as_ref().is_some_and(|status| !status.traffic.is_empty());
+            has_traffic && route.and_then(|route| route.visibility.as_deref()) != Some("None")
+        };
+        let is_told = |function: &&Function| {
+            let conditions = function.status.iter().flat_map(|status| &status.conditions);
+            conditions.into_iter().any(|c| c.type_ == "RouteReady" && c.reason != "WaitingForGateway")
+        };
+        let gateways: Vec<_> =
+            Api::<Gateway>::all(world.client.clone()).list(&ListParams::default()).await.unwrap().items;
+        let says = |gateway: &&Gateway| {
+            let conditions = gateway.status.iter().flat_map(|status| &status.conditions);
+            conditions.into_iter().any(|condition| condition.type_ == "Ready")
+        };
+        let functions = functions.iter().filter(needs).filter(|f| !is_told(f)).map(ResourceExt::name_any);
+        functions.chain(gateways.iter().filter(|g| !says(g)).map(ResourceExt::name_any)).collect::<Vec<_>>()
+    };
+    let began = Instant::now();
+    let mut left = undecided().await;
+    while !left.is_empty() && began.elapsed() < Duration::from_secs(150) {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        left = undecided().await;
+    }
+    assert!(left.is_empty(), "without a condition: {left:?}");
+    let routes = world.api::<HttpRoute>().list(&ListParams::default()).await.unwrap().items.len();
+    assert!(routes > 300, "{routes} routes");
+
+    // What cannot be applied is tried again after a while; the others are quiet.
+    eventually("nothing waits", || async { (running.metrics.queue_depth() == 0).then_some(()) }).await;
+    running.end().await;
+    let again = world.start(Which::Gateway).await;
+    eventually("every object is looked at", || async { (again.passes() >= 2000 - refused).then_some(()) }).await;
+    eventually("nothing waits", || async { (again.metrics.queue_depth() == 0).then_some(()) }).await;
+    let mut writes = again.writes();
+    writes.retain(|labels, _| !labels.contains("customresourcedefinitions"));
+    // What the API server refuses is tried once more by a new process: it cannot know.
+    let functions = world.api::<Function>().list(&ListParams::default()).await.unwrap().items;
+    let is_refused = |function: &&Function| {
+        let mut conditions = function.status.iter().flat_map(|status| &status.conditions);
+        conditions.any(|condition| condition.type_ == "RouteReady" && condition.reason == "ApplyFailed")
+    };
+    let refused = functions.iter().filter(is_refused).count() as u64;
+    let of_routes = writes.remove("kind=\"httproutes\",verb=\"patch\"").unwrap_or_default();
+    assert!(of_routes <= 3 * refused, "{of_routes} writes of {refused} routes that are refused");
+    assert!(writes.is_empty(), "{writes:?}");
+    again.end().await;
+}
+
+type Object = kube::api::DynamicObject;
+
+fn api(world: &World, namespace: &str, group: &str, version: &str, kind: &str) -> Api<Object> {
+    let resource = kube::api::ApiResource::from_gvk(&kube::core::GroupVersionKind::gvk(group, version, kind));
+    Api::namespaced_with(world.client.clone(), namespace, &resource)
+}
+
+/// How many Functions share the gateway whose domain changes, unless `FUNCTIONS` says otherwise.
+const SHARE: usize = 60;
+
+fn share() -> usize {
+    std::env::var("FUNCTIONS").ok().and_then(|number| number.parse().ok()).unwrap_or(SHARE)
+}
+
+/// GW22. The figures are printed: `FUNCTIONS=500 cargo test … -- --nocapture gw22`.
+#[tokio::test(flavor = "multi_thread")]
+async fn gw22_a_new_domain_costs_three_writes_for_each_function() {
+    let world = World::with_gateway().await;
+    let _stand_in = StandIn::start(&world);
+    let running = world.start(Which::Gateway).await;
+    let made = futures::stream::iter(0..share()).map(|index| {
+        let world = &world;
+        async move {
+            let name = format!("f{index:03}");
+            world.apply_object(&function(&name, "a")).await;
+            let backend = json!({"kind": "Service", "namespace": FUNCTIONS, "name": name, "port": 80});
+            let traffic = json!([{"revision": name, "percent": 100, "backend": backend}]);
+            patch_status(&world.api::<Function>(), &name, json!({ "traffic": traffic })).await;
+        }
+    });
+    made.buffer_unordered(16).collect::<Vec<_>>().await;
+    let ready = |domain: &'static str| {
+        let world = &world;
+        async move {
+            let functions = world.api::<Function>().list(&ListParams::default()).await.unwrap().items;
+            functions.len() == share()
+                && functions.iter().all(|function| {
+                    let status = function.status.clone().unwrap_or_default();
+                    let is_ready = status.conditions.iter().any(|c| c.type_ == "RouteReady" && c.status == "True");
+                    is_ready && status.addresses.first().is_some_and(|address| address.value.ends_with(domain))
+                })
+        }
+    };
+    eventually("all are routed", || async { ready("ofn.io/").await.then_some(()) }).await;
+    let before: u64 = running.writes().values().sum();
+    let accepted = watch_accepted(&world);
+    let told = watch_told(&world);
+    let began = Instant::now();
+    let patch = Patch::Merge(json!({"spec": {"domain": "new.io"}}));
+    let gateways: Api<Gateway> = Api::namespaced(world.client.clone(), "openfunction");
+    gateways.patch("openfunction", &PatchParams::default(), &patch).await.unwrap();
+    eventually("all have the new address", || async { ready("new.io/").await.then_some(()) }).await;
+    let took = began.elapsed();
+    let writes: u64 = running.writes().values().sum::<u64>() - before;
+    let (accepted, told) = (accepted.await.unwrap(), told.await.unwrap());
+    let last_accepted = accepted.values().max().unwrap();
+    let mut followed: Vec<_> =
+        accepted.iter().filter_map(|(name, at)| Some(told.get(name)?.saturating_duration_since(*at))).collect();
+    followed.sort();
+    println!(
+        "{} functions: all addresses right after {took:.1?}, {:.1?} after the last route was accepted; a status follows its route within {:.0?} (median), {:.0?} (p95); {writes} writes",
+        share(),
+        told.values().max().unwrap().saturating_duration_since(*last_accepted),
+        followed[followed.len() / 2],
+        followed[followed.len() * 95 / 100],
+    );
+    assert!(writes <= 3 * share() as u64 + 10, "{writes} writes, in all {:?}", running.writes());
+    running.end().await;
+}
+
+/// When each route with the new domain was accepted, as a watcher sees it; ends when all were.
+fn watch_accepted(world: &World) -> tokio::task::JoinHandle<HashMap<String, Instant>> {
+    let routes: Api<HttpRoute> = world.api();
+    first_seen(routes, |route: &HttpRoute| {
+        let parents = route.status.iter().flat_map(|status| &status.parents);
+        let generation = route.metadata.generation;
+        let is_accepted = parents
+            .flat_map(|parent| &parent.conditions)
+            .any(|c| c.type_ == "Accepted" && c.status == "True" && c.observed_generation == generation);
+        is_accepted && route.spec.hostnames.iter().any(|host| host.ends_with("new.io"))
+    })
+}
+
+/// When each Function has told that its route with the new domain is accepted.
+fn watch_told(world: &World) -> tokio::task::JoinHandle<HashMap<String, Instant>> {
+    first_seen(world.api::<Function>(), |function: &Function| {
+        let status = function.status.clone().unwrap_or_default();
+        let is_ready = status.conditions.iter().any(|c| c.type_ == "RouteReady" && c.status == "True");
+        is_ready && status.addresses.first().is_some_and(|address| address.value.ends_with("new.io/"))
+    })
+}
+
+fn first_seen<K>(api: Api<K>, is: fn(&K) -> bool) -> tokio::task::JoinHandle<HashMap<String, Instant>>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+{
+    tokio::spawn(async move {
+        let mut seen: BTreeMap<String, Instant> = BTreeMap::new();
+        let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).applied_objects());
+        while seen.len() < share() {
+            let Some(object) = events.try_next().await.unwrap() else { break };
+            if is(&object) {
+                seen.entry(object.name_any()).or_insert_with(Instant::now);
+            }
+        }
+        seen.into_iter().collect()
+    })
+}

@@ -1,0 +1,169 @@
+//! The product on the local cluster, as the chart installs it: the main job and what can go wrong with it.
+
+mod children;
+mod contract;
+mod controllers;
+mod engines;
+mod failures;
+mod how_to;
+mod reinstall;
+pub mod routes;
+mod samples;
+mod update;
+
+use std::{
+    path::Path,
+    sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::{Duration, Instant},
+};
+
+use e2e::{demo, local::registry::OPEN};
+use serde_json::{Value, json};
+
+use crate::{
+    gateway::until_served,
+    git::Work,
+    support::{DEADLINE, Namespace, client, get},
+};
+
+/// One test installs the product anew; the others need it meanwhile.
+static INSTALLED: RwLock<()> = RwLock::new(());
+
+/// Uses the installed product.
+fn product() -> RwLockReadGuard<'static, ()> {
+    INSTALLED.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Has the product alone.
+fn product_alone() -> RwLockWriteGuard<'static, ()> {
+    INSTALLED.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// A Function of a test.
+pub struct Deployed {
+    pub namespace: Namespace,
+    name: String,
+    manifest: Value,
+    _installed: RwLockReadGuard<'static, ()>,
+}
+
+impl Deployed {
+    /// Applies a manifest in a namespace of its own.
+    pub fn new(test: &str, manifest: Value) -> Self {
+        let _installed = product();
+        let namespace = Namespace::new(test);
+        let name = manifest["metadata"]["name"].as_str().unwrap().to_owned();
+        let deployed = Self { namespace, name, manifest, _installed };
+        deployed.apply();
+        deployed
+    }
+
+    /// A sample that is built, from a repository of the test; and the repository.
+    fn built(test: &str, sample: &str) -> (Self, Work, String) {
+        let repository = format!("{test}-{}", std::process::id());
+        let work = Work::of_folder(test, &demo::samples().join(sample));
+        let commit = work.push(&repository, |_| {});
+        let mut manifest = demo::sample(sample).unwrap();
+        manifest["spec"]["image"] = json!(format!("{OPEN}/{repository}:latest"));
+        manifest["spec"]["build"]["srcRepo"] = source(&repository, &commit);
+        (Self::new(test, manifest), work, repository)
+    }
+
+    fn apply(&self) {
+        self.namespace.apply(&self.manifest.to_string());
+    }
+
+    /// Changes the manifest and applies it.
+    pub fn change(&mut self, change: impl FnOnce(&mut Value)) {
+        change(&mut self.manifest);
+        self.apply();
+    }
+
+    fn object(&self) -> Value {
+        serde_json::from_str(&self.namespace.kubectl(&["get", "fn", &self.name, "-o", "json"])).unwrap()
+    }
+
+    fn condition(&self, type_: &str) -> Value {
+        let object = self.object();
+        let conditions = object.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+        let is_asked = |c: &Value| c["type"] == type_ && c["observedGeneration"] == object["metadata"]["generation"];
+        conditions.into_iter().find(is_asked).unwrap_or_default()
+    }
+
+    /// Waits as a user would.
+    pub fn is_ready(&self) {
+        // Otherwise the condition of the generation before is taken for this one's.
+        self.eventually("the new generation is seen", || {
+            let object = self.object();
+            (object.pointer("/status/observedGeneration") == object.pointer("/metadata/generation")).then_some(())
+        });
+        self.namespace.kubectl(&["wait", "--for=condition=Ready", &format!("fn/{}", self.name), "--timeout=180s"]);
+    }
+
+    /// Waits for a failure; how long it took to be told, and the message.
+    fn fails(&self, reason: &str) -> (Duration, String) {
+        let began = Instant::now();
+        let message = self.eventually(reason, || {
+            let ready = self.condition("Ready");
+            (ready["status"] == "False" && ready["reason"] == reason)
+                .then(|| ready["message"].as_str().unwrap().to_owned())
+        });
+        (began.elapsed(), message)
+    }
+
+    pub fn eventually<T>(&self, what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+        let began = Instant::now();
+        loop {
+            if let Some(value) = check() {
+                return value;
+            }
+            assert!(began.elapsed() < 2 * DEADLINE, "{what} did not come about: {:#}", self.object()["status"]);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// An address of the status.
+    fn address(&self, type_: &str) -> String {
+        let path = format!(r#"jsonpath={{.status.addresses[?(@.type=="{type_}")].value}}"#);
+        self.namespace.kubectl(&["get", "fn", &self.name, "-o", &path])
+    }
+
+    fn external_host(&self) -> String {
+        let address = self.address("External");
+        address.trim_start_matches("http://").split('/').next().unwrap().to_owned()
+    }
+
+    /// Waits until the gateway's proxy has learned of the first route.
+    async fn is_served(&self, path: &str) {
+        until_served(&client(), &format!("{GATEWAY}{path}"), &self.external_host()).await;
+    }
+
+    /// What the Function answers from outside.
+    async fn answer(&self, path: &str) -> (u16, String) {
+        get(&client(), &format!("{GATEWAY}{path}"), &self.external_host()).await.unwrap()
+    }
+
+    /// What the Function answers to a pod.
+    fn answer_inside(&self) -> String {
+        self.namespace.run_in_pod("asks", &["wget", "-qO-", &self.address("Internal")]).trim().to_owned()
+    }
+}
+
+/// Where the gateway is reached from the machine.
+const GATEWAY: &str = "http://172.30.0.1";
+
+/// The source of a repository of the cluster's git server.
+fn source(repository: &str, revision: &str) -> Value {
+    json!({"url": format!("http://git.openfunction-local.svc.cluster.local/{repository}.git"), "revision": revision})
+}
+
+/// Puts another greeting into the program of a sample.
+fn greet(file: &str, greeting: &str) -> impl FnOnce(&Path) {
+    let (file, greeting) = (file.to_owned(), greeting.to_owned());
+    move |folder| {
+        let path = folder.join(file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains("Hello, World!"), "{text}");
+        std::fs::write(path, text.replace("Hello, World!", &greeting)).unwrap();
+    }
+}

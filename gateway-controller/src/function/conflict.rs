@@ -1,0 +1,186 @@
+//! Two Functions that claim the same requests: the older one has them (goals RT6).
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use kube::ResourceExt;
+use openfunction_proto::{
+    core::{Function, GatewayRef},
+    gateway_api::{HttpRouteMatch, HttpRouteRule, resources::HttpRoute},
+};
+
+use crate::gateway::is_of;
+
+/// A hostname that a Function does not get.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lost {
+    /// The hostname.
+    pub host: String,
+    /// One of the paths on it that both claim; absent if all of the host belongs to the other.
+    pub path: Option<String>,
+    /// Namespace and name of the Function that has it.
+    pub winner: (String, String),
+}
+
+impl std::fmt::Display for Lost {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (namespace, name) = &self.winner;
+        let path = self.path.as_ref().map(|path| format!(", path {path:?},")).unwrap_or_default();
+        write!(formatter, "hostname {:?}{path} belongs to Function {namespace}/{name}", self.host)
+    }
+}
+
+/// What the routes of others claim, and what is known of those others.
+pub trait Others {
+    /// Routes that have a hostname.
+    fn with_hostname(&self, host: &str) -> Vec<Arc<HttpRoute>>;
+    /// The Function that a route belongs to, unless it goes.
+    fn owner(&self, route: &HttpRoute) -> Option<Arc<Function>>;
+    /// A Function.
+    fn function(&self, namespace: &str, name: &str) -> Option<Arc<Function>>;
+}
+
+/// The hostnames that a Function wants and another one has on the same Kubernetes Gateway.
+pub fn lost(
+    function: &Function,
+    hostnames: &[String],
+    rules: &[HttpRouteRule],
+    kubernetes: &GatewayRef,
+    cluster_domain: &str,
+    others: &impl Others,
+) -> Vec<Lost> {
+    let mut lost = Vec::new();
+    let here = (function.namespace().unwrap_or_default(), function.name_any());
+    for host in hostnames {
+        // The internal name of another Function is that one's, whoever is older.
+        if let Some(named) = internal_name(host, cluster_domain).filter(|named| *named != here) {
+            if others.function(&named.0, &named.1).is_some() {
+                lost.push(Lost { host: host.clone(), path: None, winner: named });
+            }
+            continue;
+        }
+        let age = |function: &Function| (function.creation_timestamp(), function.namespace(), function.name_any());
+        let claimed = others.with_hostname(host).into_iter().filter_map(|route| {
+            let other = others.owner(&route)?;
+            let is_here = route.spec.parent_refs.iter().any(|parent| is_of(parent, kubernetes));
+            let theirs: Vec<_> = matches(&route.spec.rules).map(claim).collect();
+            let ours = matches(rules).find(|ours| is_here && theirs.contains(&claim(ours)))?;
+            (age(&other) < age(function)).then(|| (age(&other), ours.path.clone().unwrap_or_default().value))
+        });
+        // The oldest of all is named, whatever the order in which they are found.
+        if let Some(((_, namespace, name), path)) = claimed.min() {
+            lost.push(Lost { host: host.clone(), path: Some(path), winner: (namespace.unwrap_or_default(), name) });
+        }
+    }
+    lost
+}
+
+/// Whether two routes claim the same requests.
+pub fn meet(one: &HttpRoute, other: &HttpRoute) -> bool {
+    if !one.spec.hostnames.iter().any(|host| other.spec.hostnames.contains(host)) {
+        return false;
+    }
+    let theirs: Vec<_> = matches(&other.spec.rules).map(claim).collect();
+    matches(&one.spec.rules).any(|ours| theirs.contains(&claim(ours)))
+}
+
+fn matches(rules: &[HttpRouteRule]) -> impl Iterator<Item = &HttpRouteMatch> {
+    rules.iter().flat_map(|rule| &rule.matches)
+}
+
+/// A match in a form that is equal for what is the same.
+fn claim(matched: &HttpRouteMatch) -> (String, BTreeMap<String, String>, BTreeMap<String, String>, Option<String>) {
+    let path = matched.path.clone().unwrap_or_default();
+    let value = super::route::with_slash(&path.value);
+    // `/a` and `/a/` are one prefix (Gateway API).
+    let value = if path.type_ == "PathPrefix" { value.trim_end_matches('/') } else { value.as_str() };
+    let headers = matched.headers.iter().map(|header| (header.name.to_lowercase(), header.value.clone()));
+    let parameters = matched.query_params.iter().map(|parameter| (parameter.name.clone(), parameter.value.clone()));
+    (format!("{} {value}", path.type_), headers.collect(), parameters.collect(), matched.method.clone())
+}
+
+/// Namespace and name of the Function whose internal hostname this is.
+fn internal_name(host: &str, cluster_domain: &str) -> Option<(String, String)> {
+    let inner = host.strip_suffix(cluster_domain)?.strip_suffix(".svc.")?;
+    let (name, namespace) = inner.split_once('.')?;
+    (!namespace.contains('.')).then(|| (namespace.to_owned(), name.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    struct Known(Vec<(Arc<Function>, Arc<HttpRoute>)>);
+
+    impl Others for Known {
+        fn with_hostname(&self, host: &str) -> Vec<Arc<HttpRoute>> {
+            let all = self.0.iter().map(|(_, route)| route.clone());
+            all.filter(|route| route.spec.hostnames.iter().any(|other| other == host)).collect()
+        }
+
+        fn owner(&self, route: &HttpRoute) -> Option<Arc<Function>> {
+            self.function(&route.namespace().unwrap(), &route.name_any())
+        }
+
+        fn function(&self, namespace: &str, name: &str) -> Option<Arc<Function>> {
+            let functions = self.0.iter().map(|(function, _)| function.clone());
+            functions.into_iter().find(|f| f.name_any() == name && f.namespace().as_deref() == Some(namespace))
+        }
+    }
+
+    fn function(name: &str, created: &str) -> Function {
+        serde_json::from_value(
+            json!({"metadata": {"name": name, "namespace": "n", "creationTimestamp": created}, "spec": {"image": "a"}}),
+        )
+        .unwrap()
+    }
+
+    fn other(
+        name: &str,
+        created: &str,
+        hostnames: &[&str],
+        rules: Value,
+        gateway: &str,
+    ) -> (Arc<Function>, Arc<HttpRoute>) {
+        let parent = json!({"name": gateway, "namespace": "i"});
+        let spec = json!({"parentRefs": [parent], "hostnames": hostnames, "rules": rules});
+        let route = json!({"metadata": {"name": name, "namespace": "n"}, "spec": spec});
+        (Arc::new(function(name, created)), Arc::new(serde_json::from_value(route).unwrap()))
+    }
+
+    #[test]
+    fn rt6_of_two_that_claim_a_host_and_path_the_older_has_it() {
+        let (old, new) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
+        let slash = json!([{"matches": [{"path": {"type": "PathPrefix", "value": "/"}}]}]);
+        let path = |value: &str| json!([{"matches": [{"path": {"type": "PathPrefix", "value": value}}]}]);
+        let gateway = GatewayRef { name: "g".to_owned(), namespace: "i".to_owned() };
+        let said = |others: Vec<(Arc<Function>, Arc<HttpRoute>)>, host: &str, rules: Value| {
+            let rules: Vec<HttpRouteRule> = serde_json::from_value(rules).unwrap();
+            lost(&function("f", new), &[host.to_owned()], &rules, &gateway, "cluster.local", &Known(others))
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        };
+        let one = |created: &str, rules: Value, gateway: &str| vec![other("g", created, &["a.b"], rules, gateway)];
+        assert_eq!(
+            said(one(old, slash.clone(), "g"), "a.b", slash.clone()),
+            ["hostname \"a.b\", path \"/\", belongs to Function n/g"]
+        );
+        assert!(
+            said(one("2026-01-03T00:00:00Z", slash.clone(), "g"), "a.b", slash.clone()).is_empty(),
+            "it is younger"
+        );
+        assert!(said(one(old, slash.clone(), "other"), "a.b", slash.clone()).is_empty(), "on another Gateway");
+        assert!(said(one(old, slash.clone(), "g"), "c.d", slash.clone()).is_empty());
+        assert!(said(one(old, path("/a"), "g"), "a.b", path("/b")).is_empty());
+        assert_eq!(said(one(old, path("/a/"), "g"), "a.b", path("a")).len(), 1, "as it is written does not matter");
+        let by_header = json!([{"matches": [{"headers": [{"name": "X", "value": "1"}]}]}]);
+        assert!(said(one(old, slash.clone(), "g"), "a.b", by_header).is_empty(), "it asks for more");
+
+        let names = vec![other("g", "2026-01-03T00:00:00Z", &[], slash.clone(), "g")];
+        let host = "g.n.svc.cluster.local";
+        assert_eq!(said(names, host, slash.clone()), ["hostname \"g.n.svc.cluster.local\" belongs to Function n/g"]);
+        assert!(said(vec![], host, slash).is_empty());
+    }
+}

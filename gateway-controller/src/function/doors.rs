@@ -1,0 +1,211 @@
+//! By which listeners the requests for a function's hostnames come in.
+
+use openfunction_proto::networking::Listener;
+
+use crate::gateway::{is_open, speaks_http};
+
+/// The listeners that a route is attached to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Doors {
+    /// The listeners.
+    pub listeners: Vec<Listener>,
+    /// Hostnames that no listener takes, each with the reason.
+    pub unserved: Vec<(String, String)>,
+}
+
+/// What there is to choose from.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer<'a> {
+    /// Listeners of the OpenFunction Gateway.
+    pub ours: &'a [Listener],
+    /// Listeners of the Kubernetes Gateway.
+    pub all: &'a [Listener],
+    /// Namespace of the Kubernetes Gateway.
+    pub gateway_namespace: &'a str,
+    /// Namespace of the function.
+    pub namespace: &'a str,
+}
+
+impl Offer<'_> {
+    /// Chooses listeners for hostnames.
+    ///
+    /// They are named, since a route that two listeners of one port take for the same hostname is in conflict with
+    /// itself for some implementations (Contour). The listeners of the OpenFunction Gateway come first; another one of
+    /// the Kubernetes Gateway is used for hostnames that they do not take (N35), and then alone on its port if it takes
+    /// theirs, too.
+    pub fn choose(&self, hostnames: &[String]) -> Doors {
+        let is_usable = |listener: &&Listener| speaks_http(listener) && self.takes_namespace(listener) != Some(false);
+        let usable: Vec<&Listener> = self.ours.iter().filter(is_usable).collect();
+        // A listener for one name has it alone, as the Gateway API wants it.
+        let is_nearer = |other: &Listener, listener: &Listener| {
+            let length = |listener: &Listener| listener.hostname.as_ref().map_or(0, String::len);
+            other.port == listener.port && length(other) > length(listener)
+        };
+        let is_taken = |listener: &Listener, host: &String| {
+            takes(listener, host) && !usable.iter().any(|other| takes(other, host) && is_nearer(other, listener))
+        };
+        let mut listeners = usable.clone();
+        listeners.retain(|listener| hostnames.iter().any(|host| is_taken(listener, host)));
+        let open: Vec<&String> =
+            hostnames.iter().filter(|host| !listeners.iter().any(|listener| takes(listener, host))).collect();
+        // Which namespaces a selector of somebody else chooses is not ours to say.
+        let is_foreign = |listener: &&Listener| {
+            !self.ours.iter().any(|own| own.name == listener.name)
+                && speaks_http(listener)
+                && self.takes_namespace(listener) == Some(true)
+        };
+        for foreign in self.all.iter().filter(is_foreign) {
+            if open.iter().any(|host| takes(foreign, host)) {
+                let meet = |listener: &Listener| {
+                    listener.port == foreign.port
+                        && hostnames.iter().any(|host| takes(listener, host) && takes(foreign, host))
+                };
+                listeners.retain(|listener| !meet(listener));
+                listeners.push(foreign);
+            }
+        }
+        let unserved = hostnames.iter().filter(|host| !listeners.iter().any(|listener| takes(listener, host)));
+        Doors {
+            unserved: unserved.map(|host| (host.clone(), self.why_not(host))).collect(),
+            listeners: listeners.into_iter().cloned().collect(),
+        }
+    }
+
+    fn takes_namespace(&self, listener: &Listener) -> Option<bool> {
+        is_open(listener, self.gateway_namespace, self.namespace)
+    }
+
+    fn why_not(&self, host: &str) -> String {
+        let closed = self.ours.iter().chain(self.all).find(|listener| speaks_http(listener) && takes(listener, host));
+        match closed {
+            Some(listener) => format!(
+                "listener {:?} takes no routes of namespace {}; set its allowedRoutes.namespaces",
+                listener.name, self.namespace
+            ),
+            None => "no listener of the Gateway takes it; add one for it, or name a hostname of the gateway's domain"
+                .to_owned(),
+        }
+    }
+}
+
+impl Doors {
+    /// The listener that a hostname's address is made of: HTTPS before HTTP.
+    pub fn of(&self, host: &str) -> Option<&Listener> {
+        let mut all: Vec<_> = self.listeners.iter().filter(|listener| takes(listener, host)).collect();
+        all.sort_by_key(|listener| (listener.protocol != "HTTPS", listener.port));
+        all.first().copied()
+    }
+
+    /// The listeners of some of the hostnames.
+    pub fn only(&self, hostnames: &[String]) -> Vec<Listener> {
+        let lets_in = |listener: &&Listener| hostnames.iter().any(|host| takes(listener, host));
+        self.listeners.iter().filter(lets_in).cloned().collect()
+    }
+
+    /// Takes off those that only let in what shall come by HTTPS; with the hostnames of which that is so.
+    pub fn split_redirected(&mut self, hostnames: &[String]) -> (Vec<Listener>, Vec<String>) {
+        let is_secure = |host: &&String| self.of(host).is_some_and(|listener| listener.protocol == "HTTPS");
+        let secure: Vec<_> = hostnames.iter().filter(is_secure).cloned().collect();
+        let is_for_secure = |listener: &Listener| {
+            let mut hosts = hostnames.iter().filter(|host| takes(listener, host)).peekable();
+            listener.protocol == "HTTP" && hosts.peek().is_some() && hosts.all(|host| secure.contains(host))
+        };
+        let (redirected, kept): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.listeners).into_iter().partition(is_for_secure);
+        self.listeners = kept;
+        let hosts = secure.iter().filter(|host| redirected.iter().any(|listener| takes(listener, host)));
+        let hosts = hosts.cloned().collect();
+        (redirected, hosts)
+    }
+}
+
+/// Whether a listener takes requests for a hostname; either may begin with `*.`.
+fn takes(listener: &Listener, host: &str) -> bool {
+    let Some(listener) = listener.hostname.as_deref().filter(|hostname| !hostname.is_empty()) else { return true };
+    let covers = |wide: &str, narrow: &str| {
+        wide.strip_prefix('*').is_some_and(|suffix| narrow.len() > suffix.len() && narrow.ends_with(suffix))
+    };
+    listener == host || covers(listener, host) || covers(host, listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn listener(name: &str, hostname: &str, protocol: &str, port: i32, from: &str) -> Listener {
+        serde_json::from_value(json!({"name": name, "hostname": hostname, "protocol": protocol, "port": port,
+            "allowedRoutes": {"namespaces": {"from": from}}}))
+        .unwrap()
+    }
+
+    fn chosen(ours: &[Listener], foreign: &[Listener], hosts: &[&str]) -> (Vec<String>, Vec<String>) {
+        let hosts: Vec<_> = hosts.iter().map(|host| (*host).to_owned()).collect();
+        let offer = Offer { ours, all: foreign, gateway_namespace: "infra", namespace: "shop" };
+        let doors = offer.choose(&hosts);
+        let names = doors.listeners.iter().map(|listener| listener.name.clone()).collect();
+        (names, doors.unserved.into_iter().map(|(host, _)| host).collect())
+    }
+
+    #[test]
+    fn a_route_names_its_listeners_so_that_none_takes_a_hostname_twice() {
+        let ours = [
+            listener("external", "*.ofn.io", "HTTP", 80, "All"),
+            listener("internal", "*.cluster.local", "HTTP", 80, "All"),
+            listener("tcp", "", "TCP", 99, "All"),
+        ];
+        let open = listener("http", "", "HTTP", 80, "All");
+        let closed = listener("closed", "", "HTTP", 81, "Same");
+        let foreign = [open.clone(), closed.clone()];
+        let (external, internal, other) = ("f.ofn.io", "f.svc.cluster.local", "shop.example.com");
+        let is = |foreign: &[Listener], hosts: &[&str], names: &[&str], unserved: &[&str]| {
+            let (chosen, not) = chosen(&ours, foreign, hosts);
+            assert_eq!(
+                (chosen, not),
+                (names.iter().map(|n| (*n).to_owned()).collect(), unserved.iter().map(|n| (*n).to_owned()).collect())
+            );
+        };
+        is(&foreign, &[external, internal], &["external", "internal"], &[]);
+        is(&foreign, &[internal], &["internal"], &[]);
+        is(&foreign, &[other, internal], &["http"], &[]);
+        is(&[closed], &[other, internal], &["internal"], &[other]);
+        let narrow = listener("narrow", "*.example.com", "HTTPS", 443, "All");
+        is(&[narrow], &[other, external, internal], &["external", "internal", "narrow"], &[]);
+    }
+
+    #[test]
+    fn n29_the_address_is_that_of_the_listener_https_first() {
+        let doors = Doors {
+            listeners: vec![
+                listener("plain", "*.ofn.io", "HTTP", 8080, "All"),
+                listener("secure", "*.ofn.io", "HTTPS", 8443, "All"),
+                listener("internal", "*.cluster.local", "HTTP", 80, "All"),
+            ],
+            unserved: Vec::new(),
+        };
+        assert_eq!(doors.of("f.ofn.io").unwrap().name, "secure");
+        assert_eq!(doors.of("f.cluster.local").unwrap().name, "internal");
+        assert_eq!(doors.of("f.example.com"), None);
+        let mut split = doors.clone();
+        let hosts = ["f.ofn.io".to_owned(), "f.cluster.local".to_owned()];
+        let (redirected, hosts) = split.split_redirected(&hosts);
+        assert_eq!((redirected[0].name.as_str(), redirected.len(), hosts), ("plain", 1, vec!["f.ofn.io".to_owned()]));
+        assert_eq!(split.listeners.len(), 2);
+    }
+
+    #[test]
+    fn wildcards_meet() {
+        for (name, host, meets) in [
+            ("", "a.b", true),
+            ("*.b", "a.b", true),
+            ("*.b", "b", false),
+            ("*.b", "a.xb", false),
+            ("a.b", "*.b", true),
+            ("*.c.b", "*.b", true),
+            ("a.b", "c.b", false),
+        ] {
+            assert_eq!(takes(&listener("x", name, "HTTP", 80, "All"), host), meets, "{name:?} {host}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! ReferenceGrants for backends that are not in the Function's namespace, as that of KEDA's interceptor (N25): one object
+//! in the namespace of the backends for each namespace of Functions. They are made only where the installation says so.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use controller_runtime::{
+    apply::{ApplyError, Converged},
+    children::{self, dynamic, live},
+    names,
+};
+use futures::StreamExt;
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
+use openfunction_proto::{
+    core::{Function, GatewayRef, TrafficTarget},
+    gateway_api::resources::{GROUP, ReferenceGrant, ReferenceGrantFrom, ReferenceGrantSpec, ReferenceGrantTo},
+};
+use tracing::warn;
+
+use crate::{ABOUT, Context, gateway};
+
+/// Label with the namespace of the Functions that a ReferenceGrant is for.
+const FOR: &str = "openfunction.io/function-namespace";
+
+/// How many objects a ReferenceGrant can name.
+const MOST_NAMES: usize = 16;
+
+/// Backends in other namespaces that a traffic leads to: namespaces, with Services.
+fn foreign(traffic: &[TrafficTarget], namespace: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut foreign: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let backends = traffic.iter().filter_map(|target| target.backend.as_ref());
+    for backend in backends.filter(|backend| backend.namespace != namespace && backend.kind == "Service") {
+        foreign.entry(backend.namespace.clone()).or_default().insert(backend.name.clone());
+    }
+    foreign
+}
+
+/// What the Functions of a namespace need, together.
+fn needed(context: &Context, namespace: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut needed: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for function in context.functions.store().state() {
+        if function.namespace().as_deref() != Some(namespace) {
+            continue;
+        }
+        let traffic = function.status.as_ref().map(|status| status.traffic.as_slice()).unwrap_or_default();
+        for (namespace, services) in foreign(traffic, namespace) {
+            needed.entry(namespace).or_default().extend(services);
+        }
+    }
+    needed.retain(|namespace, _| context.backend_namespaces.contains(namespace));
+    needed
+}
+
+fn grant(namespace: &str, of_backends: &str, services: BTreeSet<String>) -> ReferenceGrant {
+    let to = |name| ReferenceGrantTo { group: String::new(), kind: "Service".to_owned(), name };
+    // That many names do not fit into one.
+    let names: Vec<_> = if services.len() > MOST_NAMES { vec![None] } else { services.into_iter().map(Some).collect() };
+    let from =
+        ReferenceGrantFrom { group: GROUP.to_owned(), kind: "HTTPRoute".to_owned(), namespace: namespace.to_owned() };
+    let spec = ReferenceGrantSpec { from: vec![from], to: names.into_iter().map(to).collect() };
+    let mut grant = ReferenceGrant::new(&name(namespace), spec);
+    grant.metadata.namespace = Some(of_backends.to_owned());
+    let labels = [(FOR, namespace), (children::MANAGED_BY, ABOUT.name)];
+    grant.metadata.labels = Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+    grant
+}
+
+fn name(namespace: &str) -> String {
+    names::child("openfunction", namespace, 253)
+}
+
+/// Lets the routes of a Function lead to its backends.
+///
+/// # Errors
+/// What the API server answers.
+pub async fn allow(
+    context: &Context,
+    function: &Function,
+    traffic: &[TrafficTarget],
+    converged: &mut Converged,
+) -> Result<(), ApplyError> {
+    let namespace = function.namespace().unwrap_or_default();
+    if foreign(traffic, &namespace).is_empty() || !context.apis.is_served(crate::REFERENCE_GRANTS) {
+        return Ok(());
+    }
+    for (of_backends, services) in needed(context, &namespace) {
+        let wanted = dynamic(&grant(&namespace, &of_backends, services));
+        let is = live(&context.grants, &of_backends, &name(&namespace));
+        match context.applier.converge(wanted, is.as_ref(), converged).await {
+            // Without the namespace there is no backend, either: the gateway tells.
+            Err(error) if error.is_not_found() => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// Lets a Gateway read the certificate of a Function (RT21). The ReferenceGrant goes with the Function.
+///
+/// # Errors
+/// What the API server answers.
+pub async fn allow_certificate(
+    context: &Context,
+    function: &Function,
+    kubernetes: &GatewayRef,
+    converged: &mut Converged,
+) -> Result<(), ApplyError> {
+    let namespace = function.namespace().unwrap_or_default();
+    let name = format!("{}.certificate", function.name_any());
+    let route = function.spec.serving.as_ref().and_then(|serving| serving.http()?.route.as_ref());
+    let is_used = gateway::with_certificate(function, &context.default_gateway).is_some();
+    let tls = route.and_then(|route| route.tls.as_ref()).filter(|_| is_used && namespace != kubernetes.namespace);
+    let is = context.grants.store().get(&ObjectRef::new(&name).within(&namespace));
+    let Some(tls) = tls else {
+        let ours = is.filter(|is| {
+            children::controller::<_, Function>(&**is).iter().any(|owner| owner.name == function.name_any())
+        });
+        if let Some(ours) = ours {
+            context.applier.delete(&*ours).await?;
+        }
+        return Ok(());
+    };
+    let from = ReferenceGrantFrom {
+        group: GROUP.to_owned(),
+        kind: "Gateway".to_owned(),
+        namespace: kubernetes.namespace.clone(),
+    };
+    let to = ReferenceGrantTo { group: String::new(), kind: "Secret".to_owned(), name: Some(tls.secret_name.clone()) };
+    let mut grant = ReferenceGrant::new(&name, ReferenceGrantSpec { from: vec![from], to: vec![to] });
+    grant.metadata = children::metadata(function, &name, ABOUT.name, &[(children::FUNCTION, &function.name_any())]);
+    context.applier.converge(dynamic(&grant), is.as_deref().map(children::json).as_ref(), converged).await
+}
+
+/// Removes what no Function needs any more, whenever one is gone; for ever.
+pub async fn sweep(context: &Context) {
+    let mut changes = context.functions.subscribe();
+    while let Some(function) = changes.next().await {
+        if context.functions.store().get(&ObjectRef::from_obj(&*function)).is_none() && context.functions.is_synced() {
+            let namespace = function.namespace().unwrap_or_default();
+            let needed = needed(context, &namespace);
+            for grant in context.grants.store().state() {
+                let is_for_it = grant.labels().get(FOR) == Some(&namespace);
+                let is_needed = grant.namespace().is_some_and(|namespace| needed.contains_key(&namespace));
+                if is_for_it
+                    && !is_needed
+                    && let Err(error) = context.applier.delete(&*grant).await
+                {
+                    warn!(grant = grant.name_any(), "a ReferenceGrant that is not needed stays: {error}");
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn n25_only_services_elsewhere_need_a_grant() {
+        let target = |namespace: &str, name: &str| -> TrafficTarget {
+            let backend = json!({"kind": "Service", "namespace": namespace, "name": name, "port": 80});
+            serde_json::from_value(json!({"revision": "r", "percent": 100, "backend": backend})).unwrap()
+        };
+        let foreign =
+            foreign(&[target("shop", "a"), target("keda", "interceptor"), target("keda", "interceptor")], "shop");
+        assert_eq!(json!(foreign), json!({"keda": ["interceptor"]}));
+        let grant = grant("shop", "keda", foreign["keda"].clone());
+        assert_eq!(
+            json!(grant.spec),
+            json!({"from": [{"group": GROUP, "kind": "HTTPRoute", "namespace": "shop"}], "to": [{"group": "", "kind": "Service", "name": "interceptor"}]})
+        );
+        assert_eq!(grant.metadata.namespace.as_deref(), Some("keda"));
+    }
+}

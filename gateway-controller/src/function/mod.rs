@@ -1,0 +1,15 @@
+//! A Function's route: its HTTPRoutes, the Service with its name, and its addresses.
+
+pub mod conflict;
+mod doors;
+mod features;
+pub mod grants;
+mod reconcile;
+mod route;
+mod service;
+mod shift;
+mod status;
+
+pub use reconcile::{reconcile, rivals};
+pub use route::Options;
+pub use status::{is_answered, is_answered_by};

@@ -1,0 +1,634 @@
+//! The driver of the route of one Function.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use controller_runtime::{
+    apply::{ApplyError, Converged},
+    children::{self, dynamic, json, live},
+    client::describe,
+    conditions::NewCondition,
+    driver::Failure,
+    traffic::{ROUTE_READY, hash as traffic_hash},
+};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Service;
+use kube::{
+    ResourceExt,
+    runtime::{controller::Action, reflector::ObjectRef},
+};
+use openfunction_proto::{
+    core::{Function, FunctionRouteStatus, FunctionStatus, RouteTag, TrafficTarget},
+    gateway_api::{
+        HttpPathMatch,
+        resources::{GatewayClass, HttpRoute, KubernetesGateway, ParentReference},
+    },
+    networking::{Gateway, Listener},
+};
+
+use super::{
+    conflict::{self, Lost, Others},
+    doors::Doors,
+    features, grants,
+    route::{self, Routed, Routes, Tag, internal_host, revisions},
+    service::{self, is_service_name},
+    shift,
+    status::{self, own},
+};
+use crate::{
+    Context, NO_GATEWAY_API,
+    gateway::{self, is_of},
+};
+
+/// Reason of `RouteReady` when another Function has what is claimed.
+const ROUTE_CONFLICT: &str = "RouteConflict";
+/// Time after which an API that has just appeared must be known.
+const SOON: Duration = Duration::from_secs(1);
+/// Time after which what was refused is tried again.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Time in which a gateway that works has answered a new route.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Brings the route of a Function one step further.
+pub async fn reconcile(function: Arc<Function>, context: Arc<Context>) -> Result<Action, ApplyError> {
+    if function.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    if !context.knows_gateway_api() {
+        return Ok(Action::requeue(SOON));
+    }
+    let now = Timestamp::now();
+    let mut converged = Converged::default();
+    let before = function.status.clone().unwrap_or_default();
+    let result = converge(&function, &context, &before, now, &mut converged).await;
+    let after = match &result {
+        Ok(after) => after.clone(),
+        Err(error) if error.is_refusal() => {
+            with_problem(&function, &own(&before), Failure::reason(error), describe(error), now)
+        }
+        Err(_) => return result.map(|_| Action::await_change()),
+    };
+    let written = context.applier.status(&*function, &own(&before), &after).await?;
+    if written {
+        tell(&context, &function, &before, &after).await;
+    }
+    if let Some(drift) = &converged.drift {
+        context.events.warning(&*function, "DriftNotConverging", drift.clone()).await;
+    }
+    result?;
+    Ok(converged.requeue(None))
+}
+
+fn with_problem(
+    function: &Function,
+    status: &FunctionStatus,
+    reason: &str,
+    message: String,
+    now: Timestamp,
+) -> FunctionStatus {
+    let problem = NewCondition::false_(ROUTE_READY, reason, message);
+    let route = status.route.clone().unwrap_or_default();
+    status::with(function, route, status.addresses.clone(), problem, now)
+}
+
+async fn tell(context: &Context, function: &Function, before: &FunctionStatus, after: &FunctionStatus) {
+    let standing = |status: &FunctionStatus| status.conditions.iter().find(|c| c.type_ == ROUTE_READY).cloned();
+    let (before, after) = (standing(before), standing(after));
+    if let Some(after) = after.filter(|after| before.map(|before| before.status) != Some(after.status.clone())) {
+        match after.status.as_str() {
+            "True" => context.events.normal(function, "RouteReady", "the route is accepted").await,
+            "False" => context.events.warning(function, &after.reason, after.message).await,
+            _ => {}
+        }
+    }
+}
+
+async fn converge(
+    function: &Function,
+    context: &Context,
+    before: &FunctionStatus,
+    now: Timestamp,
+    converged: &mut Converged,
+) -> Result<FunctionStatus, ApplyError> {
+    let spec = function.spec.with_defaults(&context.default_gateway);
+    let traffic = before.traffic.as_slice();
+    if !spec.serving.as_ref().is_some_and(|serving| serving.needs_route()) {
+        remove(function, context, true).await?;
+        return Ok(FunctionStatus::default());
+    }
+    if traffic.is_empty() {
+        // Nothing can be routed, or nothing any more. Nobody asks before there was a revision.
+        remove(function, context, false).await?;
+        let route = before
+            .route
+            .as_ref()
+            .map(|_| FunctionRouteStatus { observed_traffic: Some(traffic_hash(traffic)), ..Default::default() });
+        let Some(route) = route else { return Ok(FunctionStatus::default()) };
+        let waits = NewCondition::unknown(ROUTE_READY, "NoTraffic", "there is no revision that could answer");
+        return Ok(status::with(function, route, Vec::new(), waits, now));
+    }
+    if !is_service_name(&function.name_any()) {
+        let message = format!(
+            "metadata.name: {:?} cannot be the name of a Service, so the function has no address inside the cluster; use small letters, digits and '-', the first a letter, at most 63",
+            function.name_any()
+        );
+        // Neither a route nor a Service leads anywhere, so nothing holds an old revision.
+        let problem = NewCondition::false_(ROUTE_READY, "InvalidName", message);
+        return Ok(status::with(function, led_to(traffic), Vec::new(), problem, now));
+    }
+    match find(context, function) {
+        Ok((gateway, kubernetes)) => {
+            through(
+                Routed { function, spec: &spec, gateway: &gateway, kubernetes: &kubernetes, options: &context.options },
+                context,
+                before,
+                now,
+                converged,
+            )
+            .await
+        }
+        Err(missing) => {
+            let live = context
+                .routes
+                .store()
+                .get(&ObjectRef::new(&function.name_any()).within(&function.namespace().unwrap_or_default()));
+            match live.filter(|live| still_serves(context, live)) {
+                Some(live) => keep(function, context, before, &live, ("GatewayMissing", missing), now, converged).await,
+                None => straight(function, context, traffic, missing, now, converged).await,
+            }
+        }
+    }
+}
+
+/// The gateway of a Function with its Kubernetes Gateway, or why it has none.
+fn find(context: &Context, function: &Function) -> Result<(Arc<Gateway>, Arc<KubernetesGateway>), String> {
+    if !context.has_gateway_api() {
+        return Err(NO_GATEWAY_API.to_owned());
+    }
+    let named = gateway::asked_by(function, &context.default_gateway);
+    let gateway = context.gateways.store().get(&ObjectRef::new(&named.name).within(&named.namespace));
+    let Some(gateway) = gateway.filter(|gateway| gateway.metadata.deletion_timestamp.is_none()) else {
+        return Err(format!(
+            "OpenFunction Gateway {}/{} does not exist; make it (gateways.networking.openfunction.io), or name another in spec.serving.triggers.http.route.gatewayRef",
+            named.namespace, named.name
+        ));
+    };
+    let target = gateway::target(&gateway).unwrap_or_default();
+    let kubernetes = context.kubernetes_gateways.store().get(&ObjectRef::new(&target.name).within(&target.namespace));
+    let missing = || {
+        format!(
+            "Gateway {}/{} of OpenFunction Gateway {}/{} does not exist",
+            target.namespace, target.name, named.namespace, named.name
+        )
+    };
+    kubernetes.map(|kubernetes| (gateway, kubernetes)).ok_or_else(missing)
+}
+
+/// A route through a gateway.
+async fn through(
+    routed: Routed<'_>,
+    context: &Context,
+    before: &FunctionStatus,
+    now: Timestamp,
+    converged: &mut Converged,
+) -> Result<FunctionStatus, ApplyError> {
+    let function = routed.function;
+    let traffic = before.traffic.as_slice();
+    let problem = |reason: &str, message: String| Ok(with_problem(function, &own(before), reason, message, now));
+    let target = gateway::target(routed.gateway).unwrap_or_default();
+    let cluster_domain = &routed.gateway.spec.cluster_domain;
+    let wanted = routed.hostnames().and_then(|hostnames| {
+        let rules = routed.rules()?;
+        let lost = conflict::lost(function, &hostnames, &rules, &target, cluster_domain, context);
+        let hosts = lost.iter().map(|lost| lost.host.clone()).collect();
+        Ok((lost, routed.http_routes(traffic, &hosts)?))
+    });
+    let (lost, wanted) = match wanted {
+        Ok(wanted) => wanted,
+        Err(unroutable) => return problem(unroutable.reason, unroutable.message),
+    };
+    let live = Live::of(context, function, &wanted.main);
+    let has = |section: &Option<String>| {
+        routed.kubernetes.spec.listeners.iter().any(|listener| Some(&listener.name) == section.as_ref())
+    };
+    let asked = wanted.main.spec.parent_refs.clone();
+    let moves = live.main.as_deref().filter(|main| main.spec.parent_refs.iter().any(|parent| !is_of(parent, &target)));
+    if let Some(main) = moves.filter(|main| still_serves(context, main))
+        && !asked.iter().all(|parent| has(&parent.section_name))
+    {
+        let pending = format!("Gateway {}/{} does not have the listeners yet", target.namespace, target.name);
+        return keep(function, context, before, main, ("GatewayPending", pending), now, converged).await;
+    }
+    let class = routed.kubernetes.spec.gateway_class_name.as_ref();
+    let class = class.and_then(|name| context.classes.store().get(&ObjectRef::new(name)));
+    let missing = features::missing(class.as_deref(), wanted.others.iter().chain([&wanted.main]));
+    if let Some(message) = unsplittable(traffic, &missing, class.as_deref()) {
+        return problem("SplitUnsupported", message);
+    }
+    grants::allow(context, function, traffic, converged).await?;
+    grants::allow_certificate(context, function, &target, converged).await?;
+    if let Some(refusal) =
+        live.main.as_deref().filter(|_| route::leaves_namespace(&wanted.main)).and_then(status::not_permitted)
+        && shift::next(live.main.as_deref(), &wanted.main, true).1
+    {
+        // Requests would be lost: what answers goes on until the gateway may use the backend.
+        let namespace = function.namespace().unwrap_or_default();
+        let message = format!(
+            "{refusal}; make a ReferenceGrant in the namespace of the backend that lets HTTPRoutes of namespace {namespace} refer to it"
+        );
+        return problem("RefNotPermitted", message);
+    }
+    let stays = match moves {
+        Some(main) => !may_leave(routed, context, main, &asked, converged),
+        None => false,
+    };
+    let exists = |parent: &ParentReference| exists(context, parent);
+    let as_now = |wanted: &HttpRoute, live: Option<&HttpRoute>| match live.filter(|_| stays) {
+        Some(live) => shift::staying(live, wanted, exists),
+        None => wanted.clone(),
+    };
+    let main = as_now(&wanted.main, live.main.as_deref());
+    shift(context, live.main.as_deref(), &main, converged).await?;
+    for other in &wanted.others {
+        let is = live.other(&other.name_any());
+        shift(context, is, &as_now(other, is), converged).await?;
+    }
+    for obsolete in
+        live.others.iter().filter(|live| !wanted.others.iter().any(|other| other.name_any() == live.name_any()))
+    {
+        context.applier.delete(&**obsolete).await?;
+    }
+    let mut observed =
+        status::observe(&before.route.clone().unwrap_or_default(), &main, &asked, live.main.as_deref(), traffic);
+    let is_accepted = observed.ready.status;
+    observed.route.hosts = wanted.hostnames.clone();
+    let mut reached: BTreeSet<_> = observed.route.revisions.into_iter().collect();
+    reached.extend(live.others.iter().flat_map(|live| route::led_to(live)));
+    observed.route.revisions = reached.into_iter().collect();
+    observed.route.tags = tags(&wanted, &live, cluster_domain);
+    let refused = live.others.iter().filter(|other| !route::is_short(other));
+    let refused = refused.filter_map(|other| Some((other.name_any(), status::refusal(other)?))).next();
+    let ready = match refused {
+        Some((name, (reason, message))) if is_accepted == Some(true) => {
+            NewCondition::false_(ROUTE_READY, reason, format!("HTTPRoute {name:?} is not accepted: {message}"))
+        }
+        _ => told(observed.ready, &lost, &wanted, &missing, class.as_deref(), routed),
+    };
+    let addresses = status::addresses(&observed.route.hosts, &observed.route.paths, cluster_domain, &wanted.doors);
+    let entered = enter(routed, context, traffic, live.main.as_deref(), is_accepted, &wanted.tags, converged).await;
+    let status = status::with(function, observed.route, addresses, ready, now);
+    match entered {
+        Ok(()) => Ok(status),
+        // The route is as it is, whatever is wrong with the Service.
+        Err(error) if error.is_refusal() => {
+            converged.look_again(PATIENCE);
+            Ok(with_problem(function, &status, Failure::reason(&error), describe(&error), now))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The HTTPRoutes of a Function, as they are.
+struct Live {
+    main: Option<Arc<HttpRoute>>,
+    others: Vec<Arc<HttpRoute>>,
+}
+
+impl Live {
+    fn of(context: &Context, function: &Function, main: &HttpRoute) -> Self {
+        let (namespace, name) = (function.namespace().unwrap_or_default(), main.name_any());
+        let mut others = children::owned(&context.routes, function);
+        others.retain(|route| route.name_any() != name);
+        Self { main: context.routes.store().get(&ObjectRef::new(&name).within(&namespace)), others }
+    }
+
+    fn other(&self, name: &str) -> Option<&HttpRoute> {
+        self.others.iter().find(|route| route.name_any() == name).map(AsRef::as_ref)
+    }
+}
+
+/// Why the gateway cannot split requests over the revisions of a traffic, if so.
+fn unsplittable(traffic: &[TrafficTarget], missing: &[&str], class: Option<&GatewayClass>) -> Option<String> {
+    if route::is_split_by_host(traffic) {
+        return Some("requests cannot be split over revisions of engine keda: its interceptor knows them by the Host alone; use engine knative or native".to_owned());
+    }
+    let class = class.filter(|_| missing.contains(&features::BACKEND_HEADERS))?;
+    Some(format!(
+        "GatewayClass {:?} does not list {}, without which requests cannot be split over revisions of engine knative; use engine native, or another gateway",
+        class.name_any(),
+        features::BACKEND_HEADERS
+    ))
+}
+
+/// Condition `RouteReady`: what the gateway says; then what it cannot know.
+fn told(
+    ready: NewCondition,
+    lost: &[Lost],
+    wanted: &Routes,
+    missing: &[&str],
+    class: Option<&GatewayClass>,
+    routed: Routed<'_>,
+) -> NewCondition {
+    // Without a listener nobody would ever answer.
+    let has_no_door = wanted.main.spec.parent_refs.is_empty();
+    if ready.status != Some(true) && !has_no_door {
+        return ready;
+    }
+    if !lost.is_empty() {
+        let all: Vec<_> = lost.iter().map(ToString::to_string).collect();
+        let message = format!("{}, which is older; the rest of the route serves", all.join("; "));
+        return NewCondition::false_(ROUTE_READY, ROUTE_CONFLICT, message);
+    }
+    let kubernetes = routed.kubernetes;
+    let gateway = format!("Gateway {}/{}", kubernetes.namespace().unwrap_or_default(), kubernetes.name_any());
+    if let Some((host, why)) = wanted.doors.unserved.first() {
+        return NewCondition::false_(
+            ROUTE_READY,
+            "NoListener",
+            format!("hostname {host:?} is not served by {gateway}: {why}"),
+        );
+    }
+    if let Some(class) = class.filter(|_| !missing.is_empty()) {
+        let message = format!(
+            "accepted, but GatewayClass {:?} does not list what the route uses, so it may have no effect: {}",
+            class.name_any(),
+            missing.join(", ")
+        );
+        return NewCondition::true_(ROUTE_READY, "FeaturesNotListed", message);
+    }
+    ready
+}
+
+/// The addresses of tagged revisions whose routes are accepted.
+fn tags(wanted: &Routes, live: &Live, cluster_domain: &str) -> Vec<RouteTag> {
+    let told = wanted.tags.iter().filter_map(|tag| {
+        let route = wanted.others.iter().find(|route| route.name_any() == tag.route)?;
+        let is_accepted =
+            live.other(&tag.route).is_some_and(|live| status::is_accepted_by(live, &route.spec.parent_refs));
+        let paths = status::paths(&route.spec.rules);
+        is_accepted.then(|| RouteTag {
+            name: tag.name.clone(),
+            revision: tag.revision.clone(),
+            addresses: status::addresses(&tag.hostnames, &paths, cluster_domain, &tag.doors),
+        })
+    });
+    told.collect()
+}
+
+/// Whether a route may leave the Gateway that it comes from: the new one has accepted it, the function is entered by
+/// the new one, and whoever has the old address in a cache has had time to forget it (GW23).
+fn may_leave(
+    routed: Routed<'_>,
+    context: &Context,
+    main: &HttpRoute,
+    asked: &[ParentReference],
+    converged: &mut Converged,
+) -> bool {
+    let function = routed.function;
+    let target = gateway::target(routed.gateway).unwrap_or_default();
+    let has_other = main.spec.parent_refs.iter().any(|parent| !is_of(parent, &target) && exists(context, parent));
+    if !has_other {
+        return true;
+    }
+    let entry = context.entry_name(routed.gateway);
+    let at = |name: &str, namespace: Option<String>| {
+        context.services.store().get(&ObjectRef::new(name).within(&namespace.unwrap_or_default()))
+    };
+    let leads_there =
+        at(&entry, routed.gateway.namespace()).is_some_and(|service| gateway::leads_to(&service, &target));
+    let through = service::through(function, &function.name_any(), routed.gateway, &entry);
+    let is_entered =
+        at(&function.name_any(), function.namespace()).is_some_and(|live| name_of(&live) == name_of(&through));
+    let is_there = status::is_accepted_by(main, asked) && leads_there && is_entered;
+    let key = format!("move of route {}", main.uid().unwrap_or_default());
+    let since = context.since(&key, &format!("{target:?} {is_there}"));
+    if is_there && since >= context.move_time {
+        return true;
+    }
+    // That the entry has moved wakes nobody.
+    converged.look_again(if is_there { context.move_time.saturating_sub(since) } else { SOON });
+    false
+}
+
+/// The name that a Service leads to.
+fn name_of(service: &Service) -> Option<&String> {
+    service.spec.as_ref()?.external_name.as_ref()
+}
+
+fn exists(context: &Context, parent: &ParentReference) -> bool {
+    let key = ObjectRef::new(&parent.name).within(parent.namespace.as_deref().unwrap_or_default());
+    context.kubernetes_gateways.store().get(&key).is_some()
+}
+
+impl Others for Context {
+    fn with_hostname(&self, host: &str) -> Vec<Arc<HttpRoute>> {
+        let mut routes = self.routes.store().state();
+        routes.retain(|route| route.spec.hostnames.iter().any(|other| other == host));
+        routes
+    }
+
+    fn owner(&self, route: &HttpRoute) -> Option<Arc<Function>> {
+        let owner = children::controller::<_, Function>(route).into_iter().next()?;
+        self.function(&owner.namespace.unwrap_or_default(), &owner.name)
+    }
+
+    fn function(&self, namespace: &str, name: &str) -> Option<Arc<Function>> {
+        let function = self.functions.store().get(&ObjectRef::new(name).within(namespace));
+        function.filter(|function| function.metadata.deletion_timestamp.is_none())
+    }
+}
+
+/// The Functions that a change of a route may concern, from what it was to what it is: those that claim the same, and,
+/// if it gave up something, those that have lost something.
+pub fn rivals(context: &Context, was: Option<&HttpRoute>, is: Option<&HttpRoute>) -> Vec<ObjectRef<Function>> {
+    let mut rivals = Vec::new();
+    let both = [was, is];
+    let changed: Vec<_> = both.iter().copied().flatten().filter(|route| !route::is_short(route)).collect();
+    let Some(owner) = changed.first().map(|route| children::controller::<_, Function>(*route)) else { return rivals };
+    for route in context.routes.store().state() {
+        if changed.iter().any(|changed| conflict::meet(changed, &route)) {
+            rivals.extend(
+                children::controller::<_, Function>(&*route).into_iter().filter(|rival| !owner.contains(rival)),
+            );
+        }
+    }
+    if was.is_some() {
+        let has_lost = |function: &Arc<Function>| {
+            let mut conditions = function.status.iter().flat_map(|status| &status.conditions);
+            conditions.any(|condition| condition.type_ == ROUTE_READY && condition.reason == ROUTE_CONFLICT)
+        };
+        let losers = context.functions.store().state().into_iter().filter(has_lost);
+        rivals.extend(losers.map(|function| ObjectRef::from_obj(&*function)).filter(|loser| !owner.contains(loser)));
+    }
+    rivals
+}
+
+/// Keeps the Service with the Function's name, and those of its tags. It leads through the gateway once the gateway has
+/// taken the route; what leads there already stays so.
+async fn enter(
+    routed: Routed<'_>,
+    context: &Context,
+    traffic: &[TrafficTarget],
+    route: Option<&HttpRoute>,
+    is_accepted: Option<bool>,
+    tags: &[Tag],
+    converged: &mut Converged,
+) -> Result<(), ApplyError> {
+    let function = routed.function;
+    let (namespace, name) = (function.namespace().unwrap_or_default(), function.name_any());
+    let live = context.services.store().get(&ObjectRef::new(&name).within(&namespace));
+    let entry = context.entry_name(routed.gateway);
+    let through = service::through(function, &name, routed.gateway, &entry);
+    let leads_through = live.as_deref().is_some_and(|live| name_of(live) == name_of(&through));
+    let made = route.and_then(|route| route.creation_timestamp());
+    let age = made.map_or(Duration::ZERO, |made| elapsed(made.0));
+    // A Service that leads through another gateway goes on until this one has taken the route.
+    let moves = live.as_deref().filter(|live| !leads_through && leads_through_a_gateway(context, live));
+    let wanted = match is_accepted {
+        Some(true) => Some(through),
+        _ if leads_through => Some(through),
+        _ if moves.is_some() => None,
+        // A gateway that works answers soon.
+        None if live.is_none() && age < ANSWER => {
+            converged.look_again(ANSWER);
+            None
+        }
+        _ => service::straight(function, traffic, &context.cluster_domain),
+    };
+    if let Some(wanted) = wanted {
+        context.applier.converge(dynamic(&wanted), live.as_deref().map(json).as_ref(), converged).await?;
+    }
+    let mut of_tags = BTreeSet::new();
+    for tag in tags {
+        let name = format!("{}-{name}", tag.name);
+        if is_service_name(&name) {
+            let is = context.services.store().get(&ObjectRef::new(&name).within(&namespace));
+            let wanted = service::through(function, &name, routed.gateway, &entry);
+            context.applier.converge(dynamic(&wanted), is.as_deref().map(json).as_ref(), converged).await?;
+            of_tags.insert(name);
+        }
+    }
+    for obsolete in children::owned(&context.services, function) {
+        if obsolete.name_any() != name && !of_tags.contains(&obsolete.name_any()) {
+            context.applier.delete(&*obsolete).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a Service leads to the entry of some OpenFunction Gateway.
+fn leads_through_a_gateway(context: &Context, service: &Service) -> bool {
+    let Some(name) = name_of(service) else { return false };
+    context.gateways.store().state().iter().any(|gateway| {
+        let (entry, namespace) = (context.entry_name(gateway), gateway.namespace().unwrap_or_default());
+        *name == format!("{entry}.{namespace}.svc.{}", gateway.spec.cluster_domain)
+    })
+}
+
+/// Time since a point, none if the clock went back.
+fn elapsed(since: Timestamp) -> Duration {
+    Duration::try_from(Timestamp::now().duration_since(since)).unwrap_or_default()
+}
+
+/// Brings the live route one step closer to the wanted one.
+async fn shift(
+    context: &Context,
+    live: Option<&HttpRoute>,
+    wanted: &HttpRoute,
+    converged: &mut Converged,
+) -> Result<(), ApplyError> {
+    let left = live.map_or(Duration::ZERO, |live| context.time_to_settle(live));
+    let (next, goes_on) = shift::next(live, wanted, left.is_zero());
+    if let Some(next) = next {
+        context.applier.converge(dynamic(&next), live.map(json).as_ref(), converged).await?;
+    }
+    // Otherwise the gateway's answer is the next thing that happens.
+    if goes_on && !left.is_zero() && live.is_some_and(status::is_answered) {
+        converged.look_again(left);
+    }
+    Ok(())
+}
+
+/// Whether requests still come in by a route.
+fn still_serves(context: &Context, live: &HttpRoute) -> bool {
+    status::may_serve(live) && live.spec.parent_refs.iter().all(|parent| exists(context, parent))
+}
+
+/// The gateway that is asked for is missing, and a route through another still serves: it stays, and goes on leading to
+/// the present traffic.
+async fn keep(
+    function: &Function,
+    context: &Context,
+    before: &FunctionStatus,
+    live: &HttpRoute,
+    (reason, missing): (&'static str, String),
+    now: Timestamp,
+    converged: &mut Converged,
+) -> Result<FunctionStatus, ApplyError> {
+    let known = before.route.clone().unwrap_or_default();
+    let wanted = route::kept(function, live, &before.traffic);
+    shift(context, Some(live), &wanted, converged).await?;
+    let mut observed = status::observe(&known, &wanted, &wanted.spec.parent_refs, Some(live), &before.traffic);
+    let mut reached: BTreeSet<_> = observed.route.revisions.into_iter().collect();
+    for other in Live::of(context, function, &wanted).others {
+        shift(context, Some(&other), &route::kept(function, &other, &before.traffic), converged).await?;
+        reached.extend(route::led_to(&other));
+    }
+    observed.route.revisions = reached.into_iter().collect();
+    // What a user reads is as it was.
+    observed.route.hosts = known.hosts;
+    observed.route.tags = known.tags;
+    let ready = NewCondition::false_(ROUTE_READY, reason, format!("{missing}; the route as it was stays"));
+    Ok(status::with(function, observed.route, before.addresses.clone(), ready, now))
+}
+
+/// Without a gateway: the Service leads straight to the revision (design §4).
+async fn straight(
+    function: &Function,
+    context: &Context,
+    traffic: &[TrafficTarget],
+    missing: String,
+    now: Timestamp,
+    converged: &mut Converged,
+) -> Result<FunctionStatus, ApplyError> {
+    let (namespace, name) = (function.namespace().unwrap_or_default(), function.name_any());
+    let Some(service) = service::straight(function, traffic, &context.cluster_domain) else {
+        let message = format!("{missing}; the engine of this function needs a gateway, engine native does not");
+        let before = function.status.clone().unwrap_or_default();
+        return Ok(with_problem(function, &own(&before), "GatewayRequired", message, now));
+    };
+    context.applier.converge(dynamic(&service), live(&context.services, &namespace, &name).as_ref(), converged).await?;
+    // Only then, so that there is always a way.
+    for route in children::owned(&context.routes, function) {
+        context.applier.delete(&*route).await?;
+    }
+    let hosts = vec![internal_host(function, &context.cluster_domain)];
+    // The port is that of a Service that leads to the backend under its own name.
+    let doors = Doors {
+        listeners: vec![Listener { port: 80, protocol: "HTTP".to_owned(), ..Listener::default() }],
+        ..Doors::default()
+    };
+    let addresses = status::addresses(&hosts, &[HttpPathMatch::default()], &context.cluster_domain, &doors);
+    let status = FunctionRouteStatus { hosts, paths: vec![HttpPathMatch::default()], ..led_to(traffic) };
+    let ready = NewCondition::false_(ROUTE_READY, "GatewayMissing", missing);
+    Ok(status::with(function, status, addresses, ready, now))
+}
+
+/// What is told when requests can go to a traffic only.
+fn led_to(traffic: &[TrafficTarget]) -> FunctionRouteStatus {
+    FunctionRouteStatus {
+        observed_traffic: Some(traffic_hash(traffic)),
+        revisions: revisions(traffic).into_iter().collect(),
+        ..FunctionRouteStatus::default()
+    }
+}
+
+/// Removes the HTTPRoute, and the Service too if the Function shall have no address.
+async fn remove(function: &Function, context: &Context, and_service: bool) -> Result<(), ApplyError> {
+    for route in children::owned(&context.routes, function) {
+        context.applier.delete(&*route).await?;
+    }
+    for service in children::owned(&context.services, function).into_iter().filter(|_| and_service) {
+        context.applier.delete(&*service).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,278 @@
+//! The driver of one OpenFunction Gateway.
+
+use std::{sync::Arc, time::Duration};
+
+use controller_runtime::{
+    apply::{ApplyError, Converged},
+    children::{self, dynamic, json, live},
+    client::describe,
+    contained,
+    driver::Failure,
+};
+use jiff::Timestamp;
+use kube::{
+    ResourceExt,
+    core::ApiResource,
+    runtime::{controller::Action, reflector::ObjectRef},
+};
+use openfunction_proto::{
+    core::{Function, GatewayRef},
+    gateway_api::resources::{HttpRoute, KubernetesGateway},
+    networking::{Gateway, GatewayStatus},
+};
+
+use super::{
+    entry, is_attached, is_moving, listeners, manager, permission, status, target, validate, with_certificate,
+};
+use crate::{Context, NO_GATEWAY_API, function::is_answered_by};
+
+/// Holds an OpenFunction Gateway until its listeners are gone.
+const FINALIZER: &str = "networking.openfunction.io/finalizer";
+
+/// Time after which what could not be made is tried again.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the entry waits for functions that do not move to another Gateway.
+const MOVE_PATIENCE: Duration = Duration::from_secs(120);
+/// Time after which an API that has just appeared must be known.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Brings an OpenFunction Gateway one step further.
+pub async fn reconcile(gateway: Arc<Gateway>, context: Arc<Context>) -> Result<Action, ApplyError> {
+    if !context.knows_gateway_api() {
+        return Ok(Action::requeue(SOON));
+    }
+    if gateway.metadata.deletion_timestamp.is_some() {
+        return finish(&gateway, &context).await;
+    }
+    let now = Timestamp::now();
+    let result = converge(&gateway, &context, now).await;
+    let after = match &result {
+        Ok((status, Converged { drift: Some(drift), .. })) => {
+            status::with_problem(status.clone(), &gateway, "DriftNotConverging", drift.clone(), now)
+        }
+        Ok((status, _)) => status.clone(),
+        Err(error) if error.is_refusal() => status::failed(&gateway, Failure::reason(error), describe(error), now),
+        Err(_) => return result.map(|_| Action::await_change()),
+    };
+    let before = gateway.status.clone().unwrap_or_default();
+    let after = status::in_order_of(&before, after);
+    if context.applier.status(&*gateway, &before, &after).await? {
+        tell(&context, &gateway, &after).await;
+    }
+    let (_, converged) = result?;
+    Ok(converged.requeue(None))
+}
+
+async fn tell(context: &Context, gateway: &Gateway, after: &GatewayStatus) {
+    match status::transition(gateway, after) {
+        Some(ready) if ready.status == "True" => context.events.normal(gateway, "Ready", "the Gateway serves").await,
+        Some(ready) if ready.status == "False" => {
+            context.events.warning(gateway, &ready.reason, ready.message.clone()).await
+        }
+        _ => {}
+    }
+}
+
+async fn converge(
+    gateway: &Gateway,
+    context: &Context,
+    now: Timestamp,
+) -> Result<(GatewayStatus, Converged), ApplyError> {
+    let mut converged = Converged::default();
+    let failed = |reason: &str, message: String| status::failed(gateway, reason, message, now);
+    if !context.has_gateway_api() {
+        return Ok((failed("GatewayApiMissing", NO_GATEWAY_API.to_owned()), converged));
+    }
+    let Some(target) = target(gateway) else {
+        return Ok((
+            failed("InvalidSpec", "spec.gatewayRef: Required value: must specify gatewayRef or gatewayDef".to_owned()),
+            converged,
+        ));
+    };
+    let problems = validate::problems(gateway);
+    if !problems.is_empty() {
+        return Ok((failed("InvalidSpec", problems.join("; ")), converged));
+    }
+    let grants = context.grants.store().state();
+    if let Some(refusal) =
+        permission::refusal(gateway, &target, &context.trusted_namespaces, grants.iter().map(AsRef::as_ref))
+    {
+        return Ok((failed("RefNotPermitted", refusal), converged));
+    }
+    let kubernetes = find(context, &target);
+    let place = format!("{}/{}", target.namespace, target.name);
+    if gateway.spec.gateway_def.is_some() {
+        if kubernetes.as_ref().is_some_and(|kubernetes| !listeners::is_made_for(gateway, kubernetes)) {
+            let message = format!(
+                "Gateway {place} exists and was not made for this object; name another in gatewayDef.name, or use gatewayRef"
+            );
+            return Ok((failed("NotOwned", message), converged));
+        }
+    } else if kubernetes.is_none() {
+        return Ok((failed("NotFound", format!("Gateway {place} does not exist")), converged));
+    }
+    let functions = with_certificates(gateway, context);
+    let functions: Vec<_> = functions.iter().map(AsRef::as_ref).collect();
+    let wanted = listeners::wanted(gateway, kubernetes.as_deref(), &functions);
+    let gateways = context.gateways.store().state();
+    let older: Vec<_> =
+        gateways.iter().map(AsRef::as_ref).filter(|other| listeners::is_older(other, gateway)).collect();
+    if let Some(conflict) =
+        kubernetes.as_deref().and_then(|kubernetes| listeners::conflict(gateway, kubernetes, &wanted, &older))
+    {
+        return Ok((failed("ListenerConflict", conflict), converged));
+    }
+    context.applier.set_finalizer(gateway, FINALIZER, true).await?;
+    let wanted = dynamic(&listeners::kubernetes_gateway(gateway, &target, &wanted));
+    let is = kubernetes.as_deref().map(json);
+    // What the Gateway says of itself before it has our listeners is of no interest.
+    let is_current = is.as_ref().is_some_and(|is| contained::difference(&json(&wanted), is).is_none());
+    match context.applier_of(&manager(gateway)).converge(wanted, is.as_ref(), &mut converged).await {
+        Err(error) if error.is_not_found() => {
+            converged.look_again(PATIENCE);
+            return Ok((
+                failed("NotFound", format!("Gateway {place} cannot be made: {}", describe(&error))),
+                converged,
+            ));
+        }
+        other => other?,
+    }
+    // Only now: a target that does not exist must not take the listeners of the one before.
+    release_others(gateway, context, Some(&target), &mut converged).await?;
+    let Some(kubernetes) = kubernetes else {
+        return Ok((failed("Pending", format!("Gateway {place} is being made")), converged));
+    };
+    let mut status = status::of(gateway, &kubernetes, is_current);
+    let exists = |namespace: &str, name: &str| {
+        context.all_services.store().get(&ObjectRef::new(name).within(namespace)).is_some()
+    };
+    match entry::find(gateway, &kubernetes, exists) {
+        // Requests must not come in where no route is yet.
+        Some(_) if !may_enter(gateway, context, &target) => converged.look_again(SOON),
+        Some(entry) => enter(gateway, context, &target, &entry, &mut converged).await?,
+        None => {
+            let message = format!(
+                "Gateway {place} has no address, and no Service of its proxies is known: functions are not reached inside the cluster"
+            );
+            status = status::with_problem(status, gateway, "AddressMissing", message, now);
+        }
+    }
+    Ok((status, converged))
+}
+
+/// The Functions that have a certificate of their own on an OpenFunction Gateway, the oldest first.
+fn with_certificates(gateway: &Gateway, context: &Context) -> Vec<Arc<Function>> {
+    let here = GatewayRef { name: gateway.name_any(), namespace: gateway.namespace().unwrap_or_default() };
+    let mut functions = context.functions.store().state();
+    functions.retain(|function| {
+        function.metadata.deletion_timestamp.is_none()
+            && with_certificate(function, &context.default_gateway).as_ref() == Some(&here)
+    });
+    functions.sort_by_key(|function| (function.creation_timestamp(), function.namespace(), function.name_any()));
+    functions
+}
+
+/// Whether the entry may lead to a Kubernetes Gateway: while functions move there from another one, only when every
+/// route has been answered there (GW23).
+fn may_enter(gateway: &Gateway, context: &Context, target: &GatewayRef) -> bool {
+    let routes = context.routes.store().state();
+    let mut moving = routes.iter().filter(|route| is_moving(route, gateway, target)).peekable();
+    let since =
+        context.since(&format!("move of {}", manager(gateway)), &format!("{target:?} {}", moving.peek().is_some()));
+    // A function that cannot move does not hold back the others for ever.
+    moving.all(|route| is_answered_by(route, target)) || since > MOVE_PATIENCE
+}
+
+fn reference(kubernetes: &KubernetesGateway) -> GatewayRef {
+    GatewayRef { name: kubernetes.name_any(), namespace: kubernetes.namespace().unwrap_or_default() }
+}
+
+/// Keeps the Service that is the entry.
+async fn enter(
+    gateway: &Gateway,
+    context: &Context,
+    target: &GatewayRef,
+    entry: &entry::Entry,
+    converged: &mut Converged,
+) -> Result<(), ApplyError> {
+    let namespace = gateway.namespace().unwrap_or_default();
+    let name = context.entry_name(gateway);
+    let (service, slice) = entry::objects(gateway, &name, target, entry);
+    context.applier.converge(dynamic(&service), live(&context.services, &namespace, &name).as_ref(), converged).await?;
+    if let Some(slice) = &slice {
+        let is = live(&context.slices, &namespace, &name);
+        context.applier.converge(dynamic(slice), is.as_ref(), converged).await?;
+    }
+    for obsolete in children::owned(&context.slices, gateway) {
+        if slice.is_none() || obsolete.name_any() != name {
+            context.applier.delete(&*obsolete).await?;
+        }
+    }
+    for obsolete in children::owned(&context.services, gateway) {
+        if obsolete.name_any() != name {
+            context.applier.delete(&*obsolete).await?;
+        }
+    }
+    Ok(())
+}
+
+fn find(context: &Context, target: &GatewayRef) -> Option<Arc<KubernetesGateway>> {
+    context.kubernetes_gateways.store().get(&ObjectRef::new(&target.name).within(&target.namespace))
+}
+
+/// Takes our listeners off every Kubernetes Gateway but one, and deletes those that were made for this object. One that
+/// functions still come in by is left until they have moved (GW23).
+async fn release_others(
+    gateway: &Gateway,
+    context: &Context,
+    but: Option<&GatewayRef>,
+    converged: &mut Converged,
+) -> Result<(), ApplyError> {
+    for kubernetes in context.kubernetes_gateways.store().state() {
+        let named = reference(&kubernetes);
+        if but == Some(&named) {
+            continue;
+        }
+        let is_ours = listeners::is_made_for(gateway, &kubernetes) || listeners::is_injected(gateway, &kubernetes);
+        let is_used = |route: &Arc<HttpRoute>| is_attached(route, gateway, &named);
+        if but.is_some() && is_ours && context.routes.store().state().iter().any(is_used) {
+            converged.look_again(SOON);
+            continue;
+        }
+        if listeners::is_made_for(gateway, &kubernetes) {
+            context.applier.delete(&*kubernetes).await?;
+        } else if listeners::is_injected(gateway, &kubernetes) || is_released(gateway, but, &named) {
+            let resource = ApiResource::erase::<KubernetesGateway>(&());
+            context.applier_of(&manager(gateway)).release(&resource, &*kubernetes).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the object goes that has this Kubernetes Gateway: the cache may not show yet what was applied to it.
+fn is_released(gateway: &Gateway, but: Option<&GatewayRef>, named: &GatewayRef) -> bool {
+    but.is_none() && gateway.spec.gateway_ref.as_ref() == Some(named)
+}
+
+/// Cleans up, then lets the object go.
+async fn finish(gateway: &Gateway, context: &Context) -> Result<Action, ApplyError> {
+    if gateway.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
+        if let Err(error) = release_others(gateway, context, None, &mut Converged::default()).await {
+            // A Gateway without a listener is refused (N08), and others may say no, too: then ours stay, and the object
+            // must not hang for ever.
+            if !error.is_refusal() {
+                return Err(error);
+            }
+            context
+                .events
+                .warning(
+                    gateway,
+                    "ListenersKept",
+                    format!("the listeners stay, since no other would be left: {}", describe(&error)),
+                )
+                .await;
+        }
+        context.applier.set_finalizer(gateway, FINALIZER, false).await?;
+    }
+    Ok(Action::await_change())
+}

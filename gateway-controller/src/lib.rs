@@ -1,0 +1,412 @@
+//! gateway-controller: OpenFunction Gateways become listeners of Kubernetes Gateways, and Functions become routes.
+#![warn(missing_docs)]
+
+mod default_gateway;
+mod function;
+mod gateway;
+mod template;
+
+use std::{
+    collections::HashMap,
+    process::ExitCode,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use controller_runtime::{
+    apply::Applier,
+    children,
+    events::Events,
+    optional::{OptionalApi, OptionalApis},
+    process::{self, About, Runtime, everything, triggers},
+    status_api::Explained,
+    watch::{Shared, Watched},
+    webhook::Webhooks,
+};
+use futures::{StreamExt, stream::BoxStream};
+use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
+use kube::{
+    Client, ResourceExt,
+    core::PartialObjectMeta,
+    runtime::{reflector::ObjectRef, watcher},
+};
+use openfunction_proto::{
+    core::{Function, GatewayRef},
+    gateway_api::resources::{GatewayClass, HttpRoute, KubernetesGateway, ReferenceGrant},
+    networking::Gateway,
+};
+
+pub use default_gateway::delete_default_gateway;
+
+/// Kubernetes Gateways.
+const GATEWAYS: OptionalApi = OptionalApi { group: "gateway.networking.k8s.io", version: "v1", plural: "gateways" };
+/// HTTPRoutes.
+const HTTP_ROUTES: OptionalApi =
+    OptionalApi { group: "gateway.networking.k8s.io", version: "v1", plural: "httproutes" };
+
+/// Which objects of other namespaces may be referred to.
+const REFERENCE_GRANTS: OptionalApi =
+    OptionalApi { group: "gateway.networking.k8s.io", version: "v1beta1", plural: "referencegrants" };
+/// Classes of Gateways.
+const GATEWAY_CLASSES: OptionalApi =
+    OptionalApi { group: "gateway.networking.k8s.io", version: "v1", plural: "gatewayclasses" };
+
+/// Why nothing can be routed on a cluster without these.
+const NO_GATEWAY_API: &str =
+    "the cluster does not serve the Gateway API (gateway.networking.k8s.io/v1); install its CRDs and a gateway";
+
+/// The controller.
+pub const ABOUT: About = About {
+    name: "gateway-controller",
+    about: "Routes requests to functions through the Kubernetes Gateway API.",
+    version: env!("CARGO_PKG_VERSION"),
+    commit: controller_runtime::COMMIT,
+    optional_apis: &[GATEWAYS, HTTP_ROUTES, REFERENCE_GRANTS, GATEWAY_CLASSES],
+};
+
+/// Flags of the gateway-controller.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Flags {
+    /// DNS suffix of the cluster, where no OpenFunction Gateway says it.
+    #[arg(long, env = "CLUSTER_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
+    pub cluster_domain: String,
+    /// Name of the OpenFunction Gateway, in the controller's namespace, of functions that name none.
+    #[arg(long, env = "DEFAULT_GATEWAY_NAME", value_name = "NAME", default_value = "openfunction")]
+    pub default_gateway_name: String,
+    /// Time that the proxies of a gateway take to learn a route after it was accepted.
+    #[arg(long, env = "ROUTE_SETTLE_TIME", value_name = "DURATION", default_value = "1s", value_parser = controller_runtime::args::duration)]
+    pub route_settle_time: Duration,
+    /// Spec, as JSON, of that OpenFunction Gateway: it is made at start. Absent makes none.
+    #[arg(long, env = "DEFAULT_GATEWAY", value_name = "JSON", default_value = "")]
+    pub default_gateway: String,
+    /// Time for which a Gateway that functions have left goes on serving them, so that nobody asks it any more.
+    #[arg(long, env = "GATEWAY_MOVE_TIME", value_name = "DURATION", default_value = "30s", value_parser = controller_runtime::args::duration)]
+    pub gateway_move_time: Duration,
+    /// Namespaces, besides the controller's own, whose OpenFunction Gateways may use Kubernetes Gateways of every
+    /// namespace; others need a ReferenceGrant. Separated by commas.
+    #[arg(long, env = "TRUSTED_NAMESPACES", value_name = "NAMES", value_delimiter = ',')]
+    pub trusted_namespaces: Vec<String>,
+    /// Namespaces where backends of functions may be besides the functions' own: that of KEDA's interceptor.
+    /// ReferenceGrants are made there. Separated by commas.
+    #[arg(long, env = "BACKEND_NAMESPACES", value_name = "NAMES", value_delimiter = ',', default_value = "keda")]
+    pub backend_namespaces: Vec<String>,
+    /// Timeout of requests for rules that name none, as a Gateway API duration (`30s`); empty is that of the gateway.
+    #[arg(long, env = "REQUEST_TIMEOUT", value_name = "DURATION", default_value = "", value_parser = request_timeout)]
+    pub request_timeout: String,
+    /// Functions answer under `openfunction.io.svc.<cluster domain>/<namespace>/<name>`, too, as before OpenFunction 0.7.
+    #[arg(long, env = "LEGACY_ENTRY")]
+    pub legacy_entry: bool,
+}
+
+/// A duration of the Gateway API (GEP-2257), or nothing.
+fn request_timeout(text: &str) -> Result<String, String> {
+    let is_part = |part: &str| {
+        let digits = part.len() - part.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        (1..=5).contains(&digits) && ["h", "m", "s", "ms"].contains(&&part[digits..])
+    };
+    // Every part begins at a digit behind a letter.
+    let mut parts: Vec<String> = Vec::new();
+    for character in text.chars() {
+        let ended = parts.last().is_none_or(|part| part.ends_with(|c: char| c.is_ascii_alphabetic()));
+        if ended && character.is_ascii_digit() {
+            parts.push(String::new());
+        }
+        parts.last_mut().ok_or_else(|| format!("{text:?} is no duration"))?.push(character);
+    }
+    if parts.len() <= 4 && parts.iter().all(|part| is_part(part)) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "{text:?} is no duration of the Gateway API; use up to four numbers with h, m, s or ms, for example 1m30s"
+    ))
+}
+
+/// What reconciles work with.
+pub struct Context {
+    /// A client for what is no apply.
+    pub client: Client,
+    /// Writes what is this controller's alone.
+    pub applier: Applier,
+    /// Writes into objects of others, each owner under a name of its own (design §3).
+    appliers: Mutex<HashMap<String, Arc<Applier>>>,
+    /// Events of transitions.
+    pub events: Events,
+    /// Which optional APIs the cluster serves.
+    pub apis: OptionalApis,
+    /// Functions.
+    pub functions: Shared<Function>,
+    /// OpenFunction Gateways.
+    pub gateways: Shared<Gateway>,
+    /// Kubernetes Gateways.
+    pub kubernetes_gateways: Shared<KubernetesGateway>,
+    /// HTTPRoutes of functions.
+    pub routes: Shared<HttpRoute>,
+    /// Services of this controller.
+    pub services: Shared<Service>,
+    /// All Services.
+    pub all_services: Shared<PartialObjectMeta<Service>>,
+    /// EndpointSlices of this controller.
+    pub slices: Shared<EndpointSlice>,
+    /// The OpenFunction Gateway of functions that name none.
+    pub default_gateway: GatewayRef,
+    /// DNS suffix of the cluster, where no OpenFunction Gateway says it.
+    pub cluster_domain: String,
+    /// How long a gateway's proxies take to learn a route after it was accepted.
+    pub settle_time: Duration,
+    /// How long a Gateway that functions have left goes on serving them.
+    pub move_time: Duration,
+    /// Namespaces whose OpenFunction Gateways may use every Kubernetes Gateway.
+    pub trusted_namespaces: Vec<String>,
+    /// Namespaces where ReferenceGrants for backends are made.
+    pub backend_namespaces: Vec<String>,
+    /// What the installation says of routes.
+    pub options: function::Options,
+    /// Which objects of other namespaces may be referred to.
+    pub grants: Shared<ReferenceGrant>,
+    /// Classes of Gateways.
+    pub classes: Shared<GatewayClass>,
+    /// Since when something is as it is. A restart begins to count anew.
+    watched: Mutex<HashMap<String, (String, Instant)>>,
+}
+
+/// Of how many things it is remembered since when they are as they are.
+const FORGET: usize = 20_000;
+
+impl Context {
+    /// For how long something is known to be as it is.
+    pub fn since(&self, what: &str, is: &str) -> Duration {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        match watched.get(what) {
+            Some((known, since)) if known == is => since.elapsed(),
+            _ => {
+                // Of what has not changed for long it does not matter since when.
+                if watched.len() >= FORGET {
+                    let mut ages: Vec<_> = watched.values().map(|(_, since)| *since).collect();
+                    ages.sort_unstable();
+                    let middle = ages[ages.len() / 2];
+                    watched.retain(|_, (_, since)| *since > middle);
+                }
+                watched.insert(what.to_owned(), (is.to_owned(), Instant::now()));
+                Duration::ZERO
+            }
+        }
+    }
+
+    /// How long until the proxies can be taken to know a route as it is now.
+    pub fn time_to_settle(&self, live: &HttpRoute) -> Duration {
+        let is = if function::is_answered(live) { live.metadata.generation } else { None };
+        let since = self.since(&format!("route {}", live.uid().unwrap_or_default()), &format!("{is:?}"));
+        if is.is_some() { self.settle_time.saturating_sub(since) } else { self.settle_time }
+    }
+
+    /// Name of the Service that is the entry of an OpenFunction Gateway.
+    pub fn entry_name(&self, gateway: &Gateway) -> String {
+        let gateways = self.gateways.store().state();
+        gateway::entry_name(gateway, gateways.iter().map(AsRef::as_ref))
+    }
+
+    /// Whether the Gateway API is there, and known as far as it must be.
+    pub fn has_gateway_api(&self) -> bool {
+        self.apis.is_served(GATEWAYS) && self.apis.is_served(HTTP_ROUTES)
+    }
+
+    /// Whether it is known what there is of the Gateway API.
+    pub fn knows_gateway_api(&self) -> bool {
+        let knows_grants = !self.apis.is_served(REFERENCE_GRANTS) || self.grants.is_synced();
+        !self.has_gateway_api() || (self.kubernetes_gateways.is_synced() && self.routes.is_synced() && knows_grants)
+    }
+
+    /// An applier under a manager's name.
+    pub fn applier_of(&self, manager: &str) -> Arc<Applier> {
+        let mut appliers = self.appliers.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(Applier::new(self.client.clone(), manager));
+        appliers.entry(manager.to_owned()).or_insert_with(new).clone()
+    }
+}
+
+/// Runs the controller.
+pub fn main() -> ExitCode {
+    process::main(ABOUT, run)
+}
+
+/// Runs the controller in a process that was started.
+///
+/// # Errors
+/// A flag that cannot be used, or a task that ended without which the process is of no use.
+pub async fn run(mut runtime: Runtime, flags: Flags) -> anyhow::Result<()> {
+    let default = default_gateway::parse(&flags, &runtime.args.namespace)?;
+    let functions = runtime.shared::<Function>();
+    let gateways = runtime.shared::<Gateway>();
+    let (services, all_services) = (runtime.shared::<Service>(), runtime.shared::<PartialObjectMeta<Service>>());
+    let slices = runtime.shared::<EndpointSlice>();
+    let (kubernetes_gateways, routes) = (Shared::<KubernetesGateway>::new(None), Shared::<HttpRoute>::new(None));
+    let (grants, classes) = (Shared::<ReferenceGrant>::new(None), Shared::<GatewayClass>::new(None));
+    runtime.serve(Webhooks::new(), vec![Box::new(Explained::new(gateways.clone(), gateway::explain))]).await?;
+    runtime.follow_optional_apis().await;
+    let ours = || watcher::Config::default().labels(&children::selector(ABOUT.name));
+    // Gateways are elsewhere than functions.
+    let here = vec![runtime.args.namespace.clone()];
+    let there: Vec<_> = here.iter().cloned().chain(default_gateway::namespace(default.as_ref())).collect();
+    runtime.follow(&functions, watcher::Config::default(), |_| {});
+    runtime.follow_also(&gateways, &here, watcher::Config::default(), |_| {});
+    runtime.follow_also(&services, &here, ours(), |service| service.status = None);
+    runtime.follow_also(&slices, &here, ours(), |_| {});
+    runtime.follow_also(&all_services, &there, watcher::Config::default(), |service| {
+        service.metadata.labels = None;
+        service.metadata.annotations = None;
+    });
+    runtime.follow_optional(&kubernetes_gateways, GATEWAYS, &there, watcher::Config::default(), |_| {});
+    let of_functions = watcher::Config::default().labels(children::FUNCTION);
+    runtime.follow_optional(&routes, HTTP_ROUTES, &[], of_functions, |_| {});
+    let with_grants: Vec<_> = there.iter().chain(&flags.backend_namespaces).cloned().collect();
+    runtime.follow_optional(&grants, REFERENCE_GRANTS, &with_grants, watcher::Config::default(), |_| {});
+    runtime.follow_optional_cluster(&classes, GATEWAY_CLASSES, watcher::Config::default(), |_| {});
+    runtime.count_objects(&gateways, gateway::state);
+
+    let context = Arc::new(Context {
+        client: runtime.client(),
+        applier: runtime.applier(),
+        appliers: Mutex::default(),
+        events: runtime.events.clone(),
+        apis: runtime.optional_apis.clone(),
+        functions: functions.clone(),
+        gateways: gateways.clone(),
+        kubernetes_gateways: kubernetes_gateways.clone(),
+        routes: routes.clone(),
+        services: services.clone(),
+        all_services: all_services.clone(),
+        slices: slices.clone(),
+        default_gateway: GatewayRef {
+            name: flags.default_gateway_name.clone(),
+            namespace: runtime.args.namespace.clone(),
+        },
+        cluster_domain: flags.cluster_domain.clone(),
+        settle_time: flags.route_settle_time,
+        move_time: flags.gateway_move_time,
+        trusted_namespaces: here.iter().cloned().chain(flags.trusted_namespaces).collect(),
+        backend_namespaces: flags.backend_namespaces,
+        options: function::Options {
+            request_timeout: Some(flags.request_timeout).filter(|timeout| !timeout.is_empty()),
+            legacy_entry: flags.legacy_entry,
+        },
+        grants,
+        classes,
+        watched: Mutex::default(),
+    });
+    let (gateway_driver, function_driver) = (runtime.driver(true), runtime.driver(false));
+    runtime
+        .lead(|token| {
+            let (gateway_driver, function_driver) = (&gateway_driver, &function_driver);
+            let (context, default) = (context.clone(), default.clone());
+            let of_gateways = vec![
+                triggers(&services, children::controller),
+                triggers(&slices, children::controller),
+                follow_gateways(&context),
+                everything(&context.gateways, context.apis.changes().boxed()),
+                // One may be in conflict with another, or may be allowed what it is refused.
+                everything(&context.gateways, changed_in_spec(&context.gateways)),
+                everything(&context.gateways, changed_in_spec(&context.grants)),
+                triggers(&functions, of_certificate(&context)),
+            ];
+            let of_functions = vec![
+                triggers(&routes, children::controller),
+                triggers(&services, children::controller),
+                follow_routes(&context),
+                follow_claims(&context),
+                everything(&context.functions, context.apis.changes().boxed()),
+            ];
+            async move {
+                let gateways = gateway_driver.run(
+                    &context.gateways,
+                    of_gateways,
+                    context.clone(),
+                    gateway::reconcile,
+                    token.clone(),
+                );
+                let functions =
+                    function_driver.run(&context.functions, of_functions, context.clone(), function::reconcile, token);
+                tokio::select! {
+                    _ = futures::future::join(gateways, functions) => {}
+                    () = default_gateway::keep(&context, default) => {}
+                    () = function::grants::sweep(&context) => {}
+                }
+            }
+        })
+        .await
+}
+
+/// The OpenFunction Gateways that a change of a Kubernetes Gateway, or of a Service that may be its entry, concerns.
+fn follow_gateways(context: &Arc<Context>) -> BoxStream<'static, ObjectRef<Gateway>> {
+    let (gateways, store) = (context.gateways.store().clone(), context.gateways.store().clone());
+    let of_gateway = context.kubernetes_gateways.subscribe().flat_map(move |changed| {
+        let concerned = gateways.state().into_iter().filter(|gateway| gateway::concerns(gateway, &changed));
+        futures::stream::iter(concerned.map(|gateway| ObjectRef::from_obj(&*gateway)).collect::<Vec<_>>())
+    });
+    let of_service = context.all_services.subscribe().flat_map(move |changed| {
+        let concerned = store.state().into_iter().filter(|gateway| gateway::may_enter_by(gateway, &changed));
+        futures::stream::iter(concerned.map(|gateway| ObjectRef::from_obj(&*gateway)).collect::<Vec<_>>())
+    });
+    futures::stream::select(of_gateway, of_service).boxed()
+}
+
+/// The Functions that must look again: those of an OpenFunction Gateway whose spec has changed, or which came or went,
+/// or whose Kubernetes Gateway did. That a status counts its routes concerns nobody.
+fn follow_routes(context: &Arc<Context>) -> BoxStream<'static, ObjectRef<Function>> {
+    let kubernetes = changed_in_spec(&context.kubernetes_gateways);
+    let ours = changed_in_spec(&context.gateways);
+    let classes = context.classes.subscribe().map(|_| ());
+    // A Service may have stood in the way of a function's own.
+    let (services, functions) = (context.all_services.subscribe(), context.functions.store().clone());
+    let of_service = services.filter_map(move |service| {
+        let key = ObjectRef::new(&service.name_any()).within(&service.namespace().unwrap_or_default());
+        std::future::ready(functions.get(&key).map(|_| key))
+    });
+    let of_gateways = everything(
+        &context.functions,
+        futures::stream::select(futures::stream::select(kubernetes, ours), classes).boxed(),
+    );
+    futures::stream::select(of_gateways, of_service).boxed()
+}
+
+/// The OpenFunction Gateway that has a listener for the certificate of a Function.
+fn of_certificate(context: &Arc<Context>) -> impl Fn(&Function) -> Vec<ObjectRef<Gateway>> + use<> {
+    let default = context.default_gateway.clone();
+    move |function| {
+        let asked = gateway::with_certificate(function, &default);
+        asked.map(|asked| ObjectRef::new(&asked.name).within(&asked.namespace)).into_iter().collect()
+    }
+}
+
+/// The Functions that claim what a route claims, too, when its spec changes, or it comes or goes.
+fn follow_claims(context: &Arc<Context>) -> BoxStream<'static, ObjectRef<Function>> {
+    let (context, mut known) = (context.clone(), HashMap::new());
+    let routes = context.routes.subscribe();
+    let concerned = routes.flat_map(move |changed| {
+        let key = ObjectRef::from_obj(&*changed);
+        let is = context.routes.store().get(&key);
+        let was = match &is {
+            Some(is) => known.insert(key, is.clone()),
+            None => known.remove(&key),
+        };
+        let version =
+            |route: &Option<Arc<HttpRoute>>| route.as_ref().map(|route| (route.uid(), route.metadata.generation));
+        let has_changed = version(&was) != version(&is);
+        let rivals = has_changed.then(|| function::rivals(&context, was.as_deref(), is.as_deref()));
+        futures::stream::iter(rivals.unwrap_or_default())
+    });
+    concerned.boxed()
+}
+
+fn changed_in_spec<K: Watched>(shared: &Shared<K>) -> BoxStream<'static, ()> {
+    let (store, mut known) = (shared.store().clone(), HashMap::new());
+    let changes = shared.subscribe().filter_map(move |object| {
+        let key = ObjectRef::from_obj(&*object);
+        let now = store.get(&key).map(|object| (object.uid(), object.meta().generation));
+        let before = match &now {
+            Some(now) => known.insert(key, now.clone()),
+            None => known.remove(&key),
+        };
+        std::future::ready((before != now).then_some(()))
+    });
+    changes.boxed()
+}

@@ -1,0 +1,110 @@
+//! What a Function means where it says nothing (core-api §8): filled in at admission, and by every controller in
+//! memory, since admission may not have run.
+
+use serde_json::Value;
+
+use super::{FunctionSpec, GatewayRef, HttpTrigger, Route, ServingImpl, ServingSpec};
+
+/// Port of a function that names none.
+pub const PORT: i32 = 8080;
+/// Version of a function that names none.
+pub const VERSION: &str = "latest";
+
+impl FunctionSpec {
+    /// The same Function with everything said.
+    #[must_use]
+    pub fn with_defaults(&self, gateway: &GatewayRef) -> Self {
+        let mut spec = self.clone();
+        if spec.version.as_deref().unwrap_or_default().is_empty() {
+            spec.version = Some(VERSION.to_owned());
+        }
+        if let Some(serving) = &mut spec.serving {
+            serving.fill_in(gateway);
+        }
+        spec
+    }
+}
+
+impl ServingImpl {
+    fn fill_in(&mut self, gateway: &GatewayRef) {
+        let is_async = self.runtime.as_deref() == Some("async");
+        let triggers = self.triggers.get_or_insert_default();
+        // An event trigger may be given in the words of v1beta1, too.
+        if triggers.http.is_none() && triggers.dapr.is_empty() && self.inputs.is_empty() && !is_async {
+            triggers.http = Some(HttpTrigger::default());
+        }
+        if let Some(http) = &mut triggers.http {
+            http.port = Some(http.port.filter(|port| *port != 0).unwrap_or(PORT));
+            let route = http.route.get_or_insert_with(Route::default);
+            route.gateway_ref.get_or_insert_with(|| gateway.clone());
+        }
+    }
+
+    /// The HTTP trigger, if requests call the function.
+    pub fn http(&self) -> Option<&HttpTrigger> {
+        self.triggers.as_ref()?.http.as_ref()
+    }
+
+    /// Whether the function is reached through a route.
+    pub fn needs_route(&self) -> bool {
+        let visibility = self.http().map(|http| http.route.as_ref().and_then(|route| route.visibility.as_deref()));
+        visibility.is_some_and(|visibility| visibility != Some("None"))
+    }
+}
+
+impl ServingSpec {
+    /// The part of the spec that asks for new pods when it changes. The rest (bounds and scalers, timeout, shares of
+    /// traffic, route, whether it is parked) changes in place (design §4).
+    ///
+    /// # Panics
+    /// Never: a spec is JSON.
+    pub fn revision(&self) -> Value {
+        let mut revision = serde_json::to_value(self).expect("a spec is JSON");
+        for path in ["/scaleOptions", "/timeout", "/traffic", "/triggers/http/route", "/knativeService", "/suspend"] {
+            let (parent, field) = path.rsplit_once('/').unwrap_or_default();
+            if let Some(Value::Object(fields)) = revision.pointer_mut(parent) {
+                fields.remove(field);
+            }
+        }
+        revision
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn with_defaults(spec: Value) -> Value {
+        let spec: FunctionSpec = serde_json::from_value(spec).unwrap();
+        let gateway = GatewayRef { name: "g".to_owned(), namespace: "n".to_owned() };
+        serde_json::to_value(spec.with_defaults(&gateway)).unwrap()
+    }
+
+    #[test]
+    fn a_function_without_triggers_is_called_over_http() {
+        let spec = with_defaults(json!({"image": "a", "serving": {}}));
+        let http = json!({"port": 8080, "route": {"gatewayRef": {"name": "g", "namespace": "n"}}});
+        assert_eq!((&spec["version"], &spec["serving"]["triggers"]["http"]), (&json!("latest"), &http));
+    }
+
+    #[test]
+    fn what_is_said_stays() {
+        let triggers = json!({"http": {"port": 9000, "engine": "native", "route": {"gatewayRef": {"name": "own", "namespace": "o"}, "hostnames": ["a.b"]}}});
+        let spec = with_defaults(json!({"image": "a", "version": "v1", "serving": {"triggers": triggers}}));
+        assert_eq!((&spec["version"], &spec["serving"]["triggers"]), (&json!("v1"), &triggers));
+    }
+
+    #[test]
+    fn q9_an_asynchronous_function_gets_no_http_trigger() {
+        for serving in [
+            json!({"runtime": "async"}),
+            json!({"triggers": {"dapr": [{"name": "a"}]}}),
+            json!({"inputs": [{"name": "a", "component": "b"}]}),
+        ] {
+            let spec = with_defaults(json!({"image": "a", "serving": serving}));
+            assert_eq!(spec.pointer("/serving/triggers/http"), None, "{serving}");
+        }
+    }
+}
