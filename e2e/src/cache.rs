@@ -49,12 +49,32 @@ fn is_there(folder: &Path) -> Result<bool> {
     Ok(exists)
 }
 
+/// Locked, shared, by whoever makes a part.
+fn workshop() -> Result<fs::File> {
+    Ok(fs::File::create(folder()?.join("parts/.making.lock"))?)
+}
+
+/// Removes what parts are made of, unless somebody, in this process or another, makes one.
+///
+/// # Errors
+/// Those of `remove`, and a lock that cannot be made.
+pub fn when_nothing_is_made(remove: impl FnOnce() -> Result<()>) -> Result<()> {
+    let busy = workshop()?;
+    match busy.try_lock() {
+        Ok(()) => remove(),
+        Err(fs::TryLockError::WouldBlock) => Ok(()),
+        Err(fs::TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
 fn make_part(name: &str, parts: &Path, folder: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let began = Instant::now();
     eprintln!("making {name} (once; kept in {})", folder.display());
     let base = folder.file_name().context("a part has a name")?.to_string_lossy();
     let making = parts.join(format!(".{base}.{}", std::process::id()));
     fs::create_dir_all(&making).with_context(|| format!("cannot make {}", making.display()))?;
+    let busy = workshop()?;
+    busy.lock_shared()?;
     make(&making).inspect_err(|_| drop(fs::remove_dir_all(&making))).with_context(|| format!("cannot make {name}"))?;
     fs::rename(&making, folder)?;
     remove_older(parts, name, folder)?;

@@ -45,7 +45,15 @@ impl Programs {
         }
         inputs.extend(self.packages.iter().chain(self.variables).map(|&text| text.to_owned()));
         let inputs: Vec<_> = inputs.iter().map(String::as_str).collect();
-        cache::part(self.name, &inputs, |folder| self.build(&source, folder))
+        let mut is_new = false;
+        let folder = cache::part(self.name, &inputs, |folder| {
+            is_new = true;
+            self.build(&source, folder)
+        })?;
+        if is_new {
+            limit_build_cache()?;
+        }
+        Ok(folder)
     }
 
     fn source(&self) -> PathBuf {
@@ -61,10 +69,6 @@ impl Programs {
             .args(["build", "-trimpath", "-ldflags", flags.trim(), "-o"])
             .arg(into)
             .args(self.packages))?;
-        let build_cache = toolchain()?.join("build");
-        if cache::size(&build_cache)? > BUILD_CACHE_LIMIT {
-            fs::remove_dir_all(build_cache)?;
-        }
         Ok(())
     }
 
@@ -187,14 +191,26 @@ fn toolchain() -> Result<PathBuf> {
     Ok(cache::folder()?.join("go"))
 }
 
+fn limit_build_cache() -> Result<()> {
+    let build_cache = toolchain()?.join("build");
+    cache::when_nothing_is_made(|| {
+        if build_cache.exists() && cache::size(&build_cache)? > BUILD_CACHE_LIMIT {
+            fs::remove_dir_all(&build_cache)?;
+        }
+        Ok(())
+    })
+}
+
 /// Removes downloaded modules and compiled packages: what was made of them is kept, and nothing else needs them.
 ///
 /// # Errors
 /// A folder that cannot be removed.
 pub fn remove_caches() -> Result<()> {
     let toolchain = toolchain()?;
-    if toolchain.exists() {
-        fs::remove_dir_all(toolchain)?;
-    }
-    Ok(())
+    cache::when_nothing_is_made(|| {
+        if toolchain.exists() {
+            fs::remove_dir_all(&toolchain)?;
+        }
+        Ok(())
+    })
 }

@@ -304,8 +304,8 @@ pub async fn run(mut runtime: Runtime, flags: Flags) -> anyhow::Result<()> {
                 follow_gateways(&context),
                 everything(&context.gateways, context.apis.changes().boxed()),
                 // One may be in conflict with another, or may be allowed what it is refused.
-                everything(&context.gateways, changed_in_spec(&context.gateways)),
-                everything(&context.gateways, changed_in_spec(&context.grants)),
+                everything(&context.gateways, changed(&context.gateways, |_| ())),
+                everything(&context.gateways, changed(&context.grants, |_| ())),
                 triggers(&functions, of_certificate(&context)),
             ];
             let of_functions = vec![
@@ -350,10 +350,10 @@ fn follow_gateways(context: &Arc<Context>) -> BoxStream<'static, ObjectRef<Gatew
 }
 
 /// The Functions that must look again: those of an OpenFunction Gateway whose spec has changed, or which came or went,
-/// or whose Kubernetes Gateway did. That a status counts its routes concerns nobody.
+/// is refused or no more, or whose Kubernetes Gateway changed. That a status counts its routes concerns nobody.
 fn follow_routes(context: &Arc<Context>) -> BoxStream<'static, ObjectRef<Function>> {
-    let kubernetes = changed_in_spec(&context.kubernetes_gateways);
-    let ours = changed_in_spec(&context.gateways);
+    let kubernetes = changed(&context.kubernetes_gateways, |_| ());
+    let ours = changed(&context.gateways, |gateway| gateway::refusal(gateway).map(str::to_owned));
     let classes = context.classes.subscribe().map(|_| ());
     // A Service may have stood in the way of a function's own.
     let (services, functions) = (context.all_services.subscribe(), context.functions.store().clone());
@@ -397,11 +397,15 @@ fn follow_claims(context: &Arc<Context>) -> BoxStream<'static, ObjectRef<Functio
     concerned.boxed()
 }
 
-fn changed_in_spec<K: Watched>(shared: &Shared<K>) -> BoxStream<'static, ()> {
+/// Changes of the spec of objects, of what `and` sees in them, or of which there are.
+fn changed<K: Watched, A: PartialEq + Clone + Send + 'static>(
+    shared: &Shared<K>,
+    and: impl Fn(&K) -> A + Send + 'static,
+) -> BoxStream<'static, ()> {
     let (store, mut known) = (shared.store().clone(), HashMap::new());
     let changes = shared.subscribe().filter_map(move |object| {
         let key = ObjectRef::from_obj(&*object);
-        let now = store.get(&key).map(|object| (object.uid(), object.meta().generation));
+        let now = store.get(&key).map(|object| (object.uid(), object.meta().generation, and(&object)));
         let before = match &now {
             Some(now) => known.insert(key, now.clone()),
             None => known.remove(&key),

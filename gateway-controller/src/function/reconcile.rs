@@ -159,7 +159,7 @@ async fn converge(
     }
 }
 
-/// The gateway of a Function with its Kubernetes Gateway, or why it has none.
+/// The gateway of a Function with its Kubernetes Gateway, or why it has none that can be used.
 fn find(context: &Context, function: &Function) -> Result<(Arc<Gateway>, Arc<KubernetesGateway>), String> {
     if !context.has_gateway_api() {
         return Err(NO_GATEWAY_API.to_owned());
@@ -172,15 +172,12 @@ fn find(context: &Context, function: &Function) -> Result<(Arc<Gateway>, Arc<Kub
             named.namespace, named.name
         ));
     };
-    let target = gateway::target(&gateway).unwrap_or_default();
-    let kubernetes = context.kubernetes_gateways.store().get(&ObjectRef::new(&target.name).within(&target.namespace));
-    let missing = || {
-        format!(
-            "Gateway {}/{} of OpenFunction Gateway {}/{} does not exist",
-            target.namespace, target.name, named.namespace, named.name
-        )
-    };
-    kubernetes.map(|kubernetes| (gateway, kubernetes)).ok_or_else(missing)
+    let place = format!("OpenFunction Gateway {}/{}", named.namespace, named.name);
+    // Requests must not come in by a Gateway that it may not use.
+    let (target, kubernetes) =
+        gateway::admit(&gateway, context).map_err(|(reason, message)| format!("{place} is refused ({reason}): {message}"))?;
+    let missing = format!("Gateway {}/{} of {place} does not exist", target.namespace, target.name);
+    kubernetes.map(|kubernetes| (gateway, kubernetes)).ok_or(missing)
 }
 
 /// A route through a gateway.

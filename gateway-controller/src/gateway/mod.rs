@@ -18,7 +18,7 @@ use openfunction_proto::{
 
 pub use entry::{leads_to, may_enter_by, name as entry_name};
 pub use listeners::{certificate_names, effective, is_internal, is_open, of_its_own, short, speaks_http};
-pub use reconcile::reconcile;
+pub use reconcile::{admit, reconcile, refusal};
 
 use crate::ABOUT;
 

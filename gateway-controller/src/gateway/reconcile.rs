@@ -29,6 +29,17 @@ use crate::{Context, NO_GATEWAY_API, function::is_answered_by};
 /// Holds an OpenFunction Gateway until its listeners are gone.
 const FINALIZER: &str = "networking.openfunction.io/finalizer";
 
+/// Reasons of an OpenFunction Gateway that nothing is made for ([`admit`]).
+const INVALID_SPEC: &str = "InvalidSpec";
+const NOT_PERMITTED: &str = "RefNotPermitted";
+const NOT_OWNED: &str = "NotOwned";
+
+/// Why the last pass made nothing for an OpenFunction Gateway, if so: when this changes, its functions look again.
+pub fn refusal(gateway: &Gateway) -> Option<&str> {
+    let ready = gateway.status.as_ref()?.conditions.iter().find(|condition| condition.type_ == "Ready")?;
+    Some(ready.reason.as_str()).filter(|reason| [INVALID_SPEC, NOT_PERMITTED, NOT_OWNED].contains(reason))
+}
+
 /// Time after which what could not be made is tried again.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the entry waits for functions that do not move to another Gateway.
@@ -83,32 +94,12 @@ async fn converge(
     if !context.has_gateway_api() {
         return Ok((failed("GatewayApiMissing", NO_GATEWAY_API.to_owned()), converged));
     }
-    let Some(target) = target(gateway) else {
-        return Ok((
-            failed("InvalidSpec", "spec.gatewayRef: Required value: must specify gatewayRef or gatewayDef".to_owned()),
-            converged,
-        ));
+    let (target, kubernetes) = match admit(gateway, context) {
+        Ok(admitted) => admitted,
+        Err((reason, message)) => return Ok((failed(reason, message), converged)),
     };
-    let problems = validate::problems(gateway);
-    if !problems.is_empty() {
-        return Ok((failed("InvalidSpec", problems.join("; ")), converged));
-    }
-    let grants = context.grants.store().state();
-    if let Some(refusal) =
-        permission::refusal(gateway, &target, &context.trusted_namespaces, grants.iter().map(AsRef::as_ref))
-    {
-        return Ok((failed("RefNotPermitted", refusal), converged));
-    }
-    let kubernetes = find(context, &target);
     let place = format!("{}/{}", target.namespace, target.name);
-    if gateway.spec.gateway_def.is_some() {
-        if kubernetes.as_ref().is_some_and(|kubernetes| !listeners::is_made_for(gateway, kubernetes)) {
-            let message = format!(
-                "Gateway {place} exists and was not made for this object; name another in gatewayDef.name, or use gatewayRef"
-            );
-            return Ok((failed("NotOwned", message), converged));
-        }
-    } else if kubernetes.is_none() {
+    if gateway.spec.gateway_def.is_none() && kubernetes.is_none() {
         return Ok((failed("NotFound", format!("Gateway {place} does not exist")), converged));
     }
     let functions = with_certificates(gateway, context);
@@ -158,6 +149,39 @@ async fn converge(
         }
     }
     Ok((status, converged))
+}
+
+/// What an OpenFunction Gateway means, and may use: the Kubernetes Gateway as it is, none if it does not exist.
+///
+/// # Errors
+/// Reason and message of what is wrong with it. Neither listeners nor routes may then be put there.
+pub fn admit(
+    gateway: &Gateway,
+    context: &Context,
+) -> Result<(GatewayRef, Option<Arc<KubernetesGateway>>), (&'static str, String)> {
+    let Some(target) = target(gateway) else {
+        let message = "spec.gatewayRef: Required value: must specify gatewayRef or gatewayDef";
+        return Err((INVALID_SPEC, message.to_owned()));
+    };
+    let problems = validate::problems(gateway);
+    if !problems.is_empty() {
+        return Err((INVALID_SPEC, problems.join("; ")));
+    }
+    let grants = context.grants.store().state();
+    let grants = grants.iter().map(AsRef::as_ref);
+    if let Some(refusal) = permission::refusal(gateway, &target, &context.trusted_namespaces, grants) {
+        return Err((NOT_PERMITTED, refusal));
+    }
+    let kubernetes = context.kubernetes_gateways.store().get(&ObjectRef::new(&target.name).within(&target.namespace));
+    let is_foreign = |kubernetes: &Arc<KubernetesGateway>| !listeners::is_made_for(gateway, kubernetes);
+    if gateway.spec.gateway_def.is_some() && kubernetes.as_ref().is_some_and(is_foreign) {
+        let message = format!(
+            "Gateway {}/{} exists and was not made for this object; name another in gatewayDef.name, or use gatewayRef",
+            target.namespace, target.name
+        );
+        return Err((NOT_OWNED, message));
+    }
+    Ok((target, kubernetes))
 }
 
 /// The Functions that have a certificate of their own on an OpenFunction Gateway, the oldest first.
@@ -214,10 +238,6 @@ async fn enter(
         }
     }
     Ok(())
-}
-
-fn find(context: &Context, target: &GatewayRef) -> Option<Arc<KubernetesGateway>> {
-    context.kubernetes_gateways.store().get(&ObjectRef::new(&target.name).within(&target.namespace))
 }
 
 /// Takes our listeners off every Kubernetes Gateway but one, and deletes those that were made for this object. One that

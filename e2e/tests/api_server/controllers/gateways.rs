@@ -55,6 +55,14 @@ impl World {
         .await
     }
 
+    /// Waits until `RouteReady` of a Function is False with a message.
+    async fn route_says(&self, name: &str, what: &str) {
+        eventually(&format!("RouteReady of {name} says {what:?}"), || async {
+            self.condition(name, "RouteReady", "False").await.1.contains(what).then_some(())
+        })
+        .await;
+    }
+
     async fn entry(&self, name: &str) -> Option<Service> {
         let api: Api<Service> = Api::namespaced(self.client.clone(), "openfunction");
         api.get_opt(name).await.unwrap()
@@ -186,13 +194,22 @@ async fn every_change_of_a_gateway_is_followed() {
 
     // Somebody edits one of ours, removes one, and adds one of their own, which is kept byte for byte.
     let theirs = json!({"name": "theirs", "port": 8443, "protocol": "HTTPS", "hostname": "a.example.com", "tls": {"mode": "Terminate", "certificateRefs": [{"name": "a"}]}});
-    let mut live = json!(world.kubernetes_gateway("front").await);
-    let listeners = live["spec"]["listeners"].as_array_mut().unwrap();
-    listeners.retain(|listener| listener["name"] != "ofn-http-internal");
-    listeners.iter_mut().filter(|listener| listener["name"] == "external").for_each(|ours| ours["port"] = json!(8080));
-    listeners.push(theirs);
-    let edited: KubernetesGateway = serde_json::from_value(live).unwrap();
-    let written = world.kubernetes_gateways().replace("front", &Default::default(), &edited).await.unwrap();
+    let edit = |mut live: Value| -> KubernetesGateway {
+        let listeners = live["spec"]["listeners"].as_array_mut().unwrap();
+        listeners.retain(|listener| listener["name"] != "ofn-http-internal");
+        listeners
+            .iter_mut()
+            .filter(|listener| listener["name"] == "external")
+            .for_each(|ours| ours["port"] = json!(8080));
+        listeners.push(theirs.clone());
+        serde_json::from_value(live).unwrap()
+    };
+    // Its status is written meanwhile.
+    let written = eventually("it is edited", || async {
+        let edited = edit(json!(world.kubernetes_gateway("front").await));
+        world.kubernetes_gateways().replace("front", &Default::default(), &edited).await.ok()
+    })
+    .await;
     let foreign = |gateway: &KubernetesGateway| {
         let listeners = gateway.spec.listeners.iter();
         serde_json::to_string(&listeners.filter(|l| ["http", "theirs"].contains(&l.name.as_str())).collect::<Vec<_>>())
@@ -291,6 +308,7 @@ async fn gw23_functions_move_between_gateways_and_are_served_by_both_meanwhile()
         world.gateway_says("openfunction", "openfunction", "False", "NotOwned").await
     };
     assert!(message.contains("was not made for this object"), "{message}");
+    world.route_says("hello", "is refused (NotOwned)").await;
     assert_eq!(world.parents("hello").await, ["front"], "what serves goes on");
     end(running).await;
 }
@@ -348,6 +366,15 @@ async fn a_gateway_of_another_namespace_is_used_only_with_a_grant() {
     world.apply_object(&foreign).await;
     let message = world.gateway_says("shop", "team", "False", "RefNotPermitted").await;
     assert!(message.contains("make a ReferenceGrant in namespace infra"), "{message}");
+    // Its functions do not come in there either: they have their Services alone.
+    let mut chooses = function("chooses", "a");
+    chooses["spec"]["serving"] =
+        json!({"triggers": {"http": {"route": {"gatewayRef": {"name": "team", "namespace": "shop"}}}}});
+    world.apply_object(&chooses).await;
+    let (reason, message) = world.condition("chooses", "RouteReady", "False").await;
+    assert_eq!(reason, "GatewayMissing");
+    assert!(message.contains("OpenFunction Gateway shop/team is refused (RefNotPermitted)"), "{message}");
+    assert!(world.api::<HttpRoute>().get_opt("chooses").await.unwrap().is_none());
     assert!(!world.listeners("front").await.contains(&"team".to_owned()));
     world
         .apply(
@@ -356,6 +383,8 @@ async fn a_gateway_of_another_namespace_is_used_only_with_a_grant() {
         .await;
     world.gateway_says("shop", "team", "True", "").await;
     assert!(world.listeners("front").await.contains(&"team".to_owned()));
+    world.is_ready("chooses", "True").await;
+    assert_eq!(world.parents("chooses").await, ["front"]);
 
     // A template and a listener that cannot be are told with their paths, and lose nothing.
     let mut bad = foreign.clone();
@@ -367,6 +396,8 @@ async fn a_gateway_of_another_namespace_is_used_only_with_a_grant() {
         "{message}"
     );
     assert!(world.listeners("front").await.contains(&"team".to_owned()));
+    world.route_says("chooses", "the route as it was stays").await;
+    assert_eq!(world.parents("chooses").await, ["front"]);
     end(running).await;
 }
 
