@@ -408,10 +408,18 @@ impl Applier {
     /// [`ApplyError::Api`]; not that the object is gone, which is no error.
     pub async fn release<K: Resource>(&self, resource: &ApiResource, object: &K) -> Result<(), ApplyError> {
         let (name, namespace) = (object.name_any(), object.namespace().unwrap_or_default());
+        let key = Key {
+            group: resource.group.clone(),
+            kind: resource.kind.clone(),
+            namespace: object.namespace(),
+            name: name.clone(),
+        };
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &namespace, resource);
         let nothing = json!({"apiVersion": resource.api_version, "kind": resource.kind,
             "metadata": {"name": name, "namespace": namespace, "uid": object.uid()}});
         let params = PatchParams::apply(&self.manager).force();
+        // That our fields go is no quarrel with anybody.
+        self.lock().remove(&key);
         match api.patch(&name, &params, &Patch::Apply(&nothing)).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),

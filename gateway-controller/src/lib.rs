@@ -32,7 +32,7 @@ use kube::{
 };
 use openfunction_proto::{
     core::{Function, GatewayRef},
-    gateway_api::resources::{GatewayClass, HttpRoute, KubernetesGateway, ReferenceGrant},
+    gateway_api::resources::{GatewayClass, HttpRoute, KubernetesGateway, ListenerSet, ReferenceGrant},
     networking::Gateway,
 };
 
@@ -51,6 +51,10 @@ const REFERENCE_GRANTS: OptionalApi =
 const GATEWAY_CLASSES: OptionalApi =
     OptionalApi { group: "gateway.networking.k8s.io", version: "v1", plural: "gatewayclasses" };
 
+/// Listeners beside a Gateway (Gateway API 1.5).
+const LISTENER_SETS: OptionalApi =
+    OptionalApi { group: "gateway.networking.k8s.io", version: "v1", plural: "listenersets" };
+
 /// Why nothing can be routed on a cluster without these.
 const NO_GATEWAY_API: &str =
     "the cluster does not serve the Gateway API (gateway.networking.k8s.io/v1); install its CRDs and a gateway";
@@ -61,7 +65,7 @@ pub const ABOUT: About = About {
     about: "Routes requests to functions through the Kubernetes Gateway API.",
     version: env!("CARGO_PKG_VERSION"),
     commit: controller_runtime::COMMIT,
-    optional_apis: &[GATEWAYS, HTTP_ROUTES, REFERENCE_GRANTS, GATEWAY_CLASSES],
+    optional_apis: &[GATEWAYS, HTTP_ROUTES, REFERENCE_GRANTS, GATEWAY_CLASSES, LISTENER_SETS],
 };
 
 /// Flags of the gateway-controller.
@@ -139,6 +143,8 @@ pub struct Context {
     pub gateways: Shared<Gateway>,
     /// Kubernetes Gateways.
     pub kubernetes_gateways: Shared<KubernetesGateway>,
+    /// ListenerSets.
+    pub listener_sets: Shared<ListenerSet>,
     /// HTTPRoutes of functions.
     pub routes: Shared<HttpRoute>,
     /// Services of this controller.
@@ -213,7 +219,26 @@ impl Context {
     /// Whether it is known what there is of the Gateway API.
     pub fn knows_gateway_api(&self) -> bool {
         let knows_grants = !self.apis.is_served(REFERENCE_GRANTS) || self.grants.is_synced();
-        !self.has_gateway_api() || (self.kubernetes_gateways.is_synced() && self.routes.is_synced() && knows_grants)
+        let knows_sets = !self.apis.is_served(LISTENER_SETS) || self.listener_sets.is_synced();
+        !self.has_gateway_api()
+            || (self.kubernetes_gateways.is_synced() && self.routes.is_synced() && knows_grants && knows_sets)
+    }
+
+    /// The class of a Kubernetes Gateway.
+    pub fn class_of(&self, kubernetes: &KubernetesGateway) -> Option<Arc<GatewayClass>> {
+        self.classes.store().get(&ObjectRef::new(kubernetes.spec.gateway_class_name.as_ref()?))
+    }
+
+    /// Whether the listeners of an OpenFunction Gateway stand in a ListenerSet.
+    pub fn uses_listener_set(&self, gateway: &Gateway, kubernetes: &KubernetesGateway) -> bool {
+        let class = self.class_of(kubernetes);
+        self.apis.is_served(LISTENER_SETS) && gateway::uses_listener_set(gateway, kubernetes, class.as_deref())
+    }
+
+    /// The ListenerSet of a Kubernetes Gateway.
+    pub fn listener_set(&self, kubernetes: &GatewayRef) -> Option<Arc<ListenerSet>> {
+        let name = gateway::listener_set(&kubernetes.name);
+        self.listener_sets.store().get(&ObjectRef::new(&name).within(&kubernetes.namespace))
     }
 
     /// An applier under a manager's name.
@@ -240,6 +265,7 @@ pub async fn run(mut runtime: Runtime, flags: Flags) -> anyhow::Result<()> {
     let (services, all_services) = (runtime.shared::<Service>(), runtime.shared::<PartialObjectMeta<Service>>());
     let slices = runtime.shared::<EndpointSlice>();
     let (kubernetes_gateways, routes) = (Shared::<KubernetesGateway>::new(None), Shared::<HttpRoute>::new(None));
+    let listener_sets = Shared::<ListenerSet>::new(None);
     let (grants, classes) = (Shared::<ReferenceGrant>::new(None), Shared::<GatewayClass>::new(None));
     runtime.serve(Webhooks::new(), vec![Box::new(Explained::new(gateways.clone(), gateway::explain))]).await?;
     runtime.follow_optional_apis().await;
@@ -256,6 +282,7 @@ pub async fn run(mut runtime: Runtime, flags: Flags) -> anyhow::Result<()> {
         service.metadata.annotations = None;
     });
     runtime.follow_optional(&kubernetes_gateways, GATEWAYS, &there, watcher::Config::default(), |_| {});
+    runtime.follow_optional(&listener_sets, LISTENER_SETS, &there, watcher::Config::default(), |_| {});
     let of_functions = watcher::Config::default().labels(children::FUNCTION);
     runtime.follow_optional(&routes, HTTP_ROUTES, &[], of_functions, |_| {});
     let with_grants: Vec<_> = there.iter().chain(&flags.backend_namespaces).cloned().collect();
@@ -272,6 +299,7 @@ pub async fn run(mut runtime: Runtime, flags: Flags) -> anyhow::Result<()> {
         functions: functions.clone(),
         gateways: gateways.clone(),
         kubernetes_gateways: kubernetes_gateways.clone(),
+        listener_sets,
         routes: routes.clone(),
         services: services.clone(),
         all_services: all_services.clone(),
@@ -306,6 +334,7 @@ pub async fn run(mut runtime: Runtime, flags: Flags) -> anyhow::Result<()> {
                 // One may be in conflict with another, or may be allowed what it is refused.
                 everything(&context.gateways, changed(&context.gateways, |_| ())),
                 everything(&context.gateways, changed(&context.grants, |_| ())),
+                everything(&context.gateways, context.classes.subscribe().map(|_| ()).boxed()),
                 triggers(&functions, of_certificate(&context)),
             ];
             let of_functions = vec![
@@ -346,7 +375,12 @@ fn follow_gateways(context: &Arc<Context>) -> BoxStream<'static, ObjectRef<Gatew
         let concerned = store.state().into_iter().filter(|gateway| gateway::may_enter_by(gateway, &changed));
         futures::stream::iter(concerned.map(|gateway| ObjectRef::from_obj(&*gateway)).collect::<Vec<_>>())
     });
-    futures::stream::select(of_gateway, of_service).boxed()
+    let store = context.gateways.store().clone();
+    let of_set = context.listener_sets.subscribe().flat_map(move |changed| {
+        let concerned = store.state().into_iter().filter(|gateway| gateway::concerns_set(gateway, &changed));
+        futures::stream::iter(concerned.map(|gateway| ObjectRef::from_obj(&*gateway)).collect::<Vec<_>>())
+    });
+    futures::stream::select(of_gateway, futures::stream::select(of_service, of_set)).boxed()
 }
 
 /// The Functions that must look again: those of an OpenFunction Gateway whose spec has changed, or which came or went,
@@ -355,16 +389,15 @@ fn follow_routes(context: &Arc<Context>) -> BoxStream<'static, ObjectRef<Functio
     let kubernetes = changed(&context.kubernetes_gateways, |_| ());
     let ours = changed(&context.gateways, |gateway| gateway::refusal(gateway).map(str::to_owned));
     let classes = context.classes.subscribe().map(|_| ());
+    let sets = changed(&context.listener_sets, |_| ());
     // A Service may have stood in the way of a function's own.
     let (services, functions) = (context.all_services.subscribe(), context.functions.store().clone());
     let of_service = services.filter_map(move |service| {
         let key = ObjectRef::new(&service.name_any()).within(&service.namespace().unwrap_or_default());
         std::future::ready(functions.get(&key).map(|_| key))
     });
-    let of_gateways = everything(
-        &context.functions,
-        futures::stream::select(futures::stream::select(kubernetes, ours), classes).boxed(),
-    );
+    let of_gateways =
+        everything(&context.functions, futures::stream::select_all([kubernetes, ours, classes.boxed(), sets]).boxed());
     futures::stream::select(of_gateways, of_service).boxed()
 }
 

@@ -16,7 +16,10 @@ use openfunction_proto::{
 };
 use tracing::warn;
 
-use crate::{ABOUT, Context, gateway};
+use crate::{
+    ABOUT, Context,
+    gateway::{self, LISTENER_SET},
+};
 
 /// Label with the namespace of the Functions that a ReferenceGrant is for.
 const FOR: &str = "openfunction.io/function-namespace";
@@ -94,7 +97,7 @@ pub async fn allow(
     Ok(())
 }
 
-/// Lets a Gateway read the certificate of a Function (RT21). The ReferenceGrant goes with the Function.
+/// Lets a Gateway, or its ListenerSet, read the certificate of a Function (RT21). The ReferenceGrant goes with the Function.
 ///
 /// # Errors
 /// What the API server answers.
@@ -102,6 +105,7 @@ pub async fn allow_certificate(
     context: &Context,
     function: &Function,
     kubernetes: &GatewayRef,
+    by_set: bool,
     converged: &mut Converged,
 ) -> Result<(), ApplyError> {
     let namespace = function.namespace().unwrap_or_default();
@@ -121,7 +125,7 @@ pub async fn allow_certificate(
     };
     let from = ReferenceGrantFrom {
         group: GROUP.to_owned(),
-        kind: "Gateway".to_owned(),
+        kind: if by_set { LISTENER_SET } else { "Gateway" }.to_owned(),
         namespace: kubernetes.namespace.clone(),
     };
     let to = ReferenceGrantTo { group: String::new(), kind: "Secret".to_owned(), name: Some(tls.secret_name.clone()) };

@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     Context, NO_GATEWAY_API,
-    gateway::{self, is_of},
+    gateway::{self, LISTENER_SET, is_of, is_twin},
 };
 
 /// Reason of `RouteReady` when another Function has what is claimed.
@@ -137,14 +137,18 @@ async fn converge(
     }
     match find(context, function) {
         Ok((gateway, kubernetes)) => {
-            through(
-                Routed { function, spec: &spec, gateway: &gateway, kubernetes: &kubernetes, options: &context.options },
-                context,
-                before,
-                now,
-                converged,
-            )
-            .await
+            let by_set = context.uses_listener_set(&gateway, &kubernetes);
+            let set = context.listener_set(&gateway::target(&gateway).unwrap_or_default());
+            let routed = Routed {
+                function,
+                spec: &spec,
+                gateway: &gateway,
+                kubernetes: &kubernetes,
+                by_set,
+                set: set.as_deref(),
+                options: &context.options,
+            };
+            through(routed, context, before, now, converged).await
         }
         Err(missing) => {
             let live = context
@@ -174,8 +178,8 @@ fn find(context: &Context, function: &Function) -> Result<(Arc<Gateway>, Arc<Kub
     };
     let place = format!("OpenFunction Gateway {}/{}", named.namespace, named.name);
     // Requests must not come in by a Gateway that it may not use.
-    let (target, kubernetes) =
-        gateway::admit(&gateway, context).map_err(|(reason, message)| format!("{place} is refused ({reason}): {message}"))?;
+    let (target, kubernetes) = gateway::admit(&gateway, context)
+        .map_err(|(reason, message)| format!("{place} is refused ({reason}): {message}"))?;
     let missing = format!("Gateway {}/{} of {place} does not exist", target.namespace, target.name);
     kubernetes.map(|kubernetes| (gateway, kubernetes)).ok_or(missing)
 }
@@ -204,25 +208,21 @@ async fn through(
         Err(unroutable) => return problem(unroutable.reason, unroutable.message),
     };
     let live = Live::of(context, function, &wanted.main);
-    let has = |section: &Option<String>| {
-        routed.kubernetes.spec.listeners.iter().any(|listener| Some(&listener.name) == section.as_ref())
-    };
     let asked = wanted.main.spec.parent_refs.clone();
     let moves = live.main.as_deref().filter(|main| main.spec.parent_refs.iter().any(|parent| !is_of(parent, &target)));
     if let Some(main) = moves.filter(|main| still_serves(context, main))
-        && !asked.iter().all(|parent| has(&parent.section_name))
+        && !asked.iter().all(|parent| routed.has(parent))
     {
         let pending = format!("Gateway {}/{} does not have the listeners yet", target.namespace, target.name);
         return keep(function, context, before, main, ("GatewayPending", pending), now, converged).await;
     }
-    let class = routed.kubernetes.spec.gateway_class_name.as_ref();
-    let class = class.and_then(|name| context.classes.store().get(&ObjectRef::new(name)));
+    let class = context.class_of(routed.kubernetes);
     let missing = features::missing(class.as_deref(), wanted.others.iter().chain([&wanted.main]));
     if let Some(message) = unsplittable(traffic, &missing, class.as_deref()) {
         return problem("SplitUnsupported", message);
     }
     grants::allow(context, function, traffic, converged).await?;
-    grants::allow_certificate(context, function, &target, converged).await?;
+    grants::allow_certificate(context, function, &target, routed.by_set, converged).await?;
     if let Some(refusal) =
         live.main.as_deref().filter(|_| route::leaves_namespace(&wanted.main)).and_then(status::not_permitted)
         && shift::next(live.main.as_deref(), &wanted.main, true).1
@@ -238,10 +238,13 @@ async fn through(
         Some(main) => !may_leave(routed, context, main, &asked, converged),
         None => false,
     };
-    let exists = |parent: &ParentReference| exists(context, parent);
-    let as_now = |wanted: &HttpRoute, live: Option<&HttpRoute>| match live.filter(|_| stays) {
-        Some(live) => shift::staying(live, wanted, exists),
-        None => wanted.clone(),
+    let as_now = |wanted: &HttpRoute, live: Option<&HttpRoute>| {
+        let is_kept = |parent: &ParentReference| match is_of(parent, &target) {
+            // The same listener in the Gateway and in its ListenerSet: the old one goes when no route needs it.
+            true => routed.has(parent) && wanted.spec.parent_refs.iter().any(|asked| is_twin(asked, parent)),
+            false => stays && exists(context, parent),
+        };
+        live.map_or_else(|| wanted.clone(), |live| shift::staying(live, wanted, is_kept))
     };
     let main = as_now(&wanted.main, live.main.as_deref());
     shift(context, live.main.as_deref(), &main, converged).await?;
@@ -412,8 +415,11 @@ fn name_of(service: &Service) -> Option<&String> {
 }
 
 fn exists(context: &Context, parent: &ParentReference) -> bool {
-    let key = ObjectRef::new(&parent.name).within(parent.namespace.as_deref().unwrap_or_default());
-    context.kubernetes_gateways.store().get(&key).is_some()
+    let (name, namespace) = (parent.name.as_str(), parent.namespace.as_deref().unwrap_or_default());
+    if parent.kind == LISTENER_SET {
+        return context.listener_sets.store().get(&ObjectRef::new(name).within(namespace)).is_some();
+    }
+    context.kubernetes_gateways.store().get(&ObjectRef::new(name).within(namespace)).is_some()
 }
 
 impl Others for Context {

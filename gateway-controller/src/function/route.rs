@@ -13,7 +13,7 @@ use openfunction_proto::{
     gateway_api::{
         HttpBackendRef, HttpHeader, HttpHeaderFilter, HttpPathMatch, HttpRequestRedirectFilter, HttpRouteFilter,
         HttpRouteMatch, HttpRouteRule, HttpRouteTimeouts, HttpUrlRewriteFilter,
-        resources::{GROUP, HttpRoute, HttpRouteSpec, KubernetesGateway, ParentReference},
+        resources::{HttpRoute, HttpRouteSpec, KubernetesGateway, ListenerSet, ParentReference},
     },
     networking::{Gateway, Listener},
 };
@@ -58,6 +58,10 @@ pub struct Routed<'a> {
     pub gateway: &'a Gateway,
     /// The Kubernetes Gateway of that one.
     pub kubernetes: &'a KubernetesGateway,
+    /// Whether the listeners of the OpenFunction Gateway stand in a ListenerSet.
+    pub by_set: bool,
+    /// The ListenerSet, if it is there.
+    pub set: Option<&'a ListenerSet>,
     /// What the installation says.
     pub options: &'a Options,
 }
@@ -206,16 +210,33 @@ impl Routed<'_> {
         Ok(with_slash(&path))
     }
 
+    /// The listeners that there are, in the Kubernetes Gateway and in its ListenerSet.
+    fn standing(&self) -> impl Iterator<Item = &Listener> {
+        let in_set = self.set.filter(|_| self.by_set).into_iter().flat_map(|set| &set.spec.listeners);
+        let is_there = |listener: &&Listener| self.has(&gateway::parent(self.kubernetes, &listener.name, self.by_set));
+        self.kubernetes.spec.listeners.iter().chain(in_set).filter(is_there)
+    }
+
+    /// Whether the listener is there that a parent of a route of this Kubernetes Gateway means.
+    pub fn has(&self, parent: &ParentReference) -> bool {
+        let listeners = match (parent.kind.as_str(), self.set) {
+            (gateway::LISTENER_SET, set) => set.map(|set| set.spec.listeners.as_slice()).unwrap_or_default(),
+            _ => &self.kubernetes.spec.listeners,
+        };
+        listeners.iter().any(|listener| Some(&listener.name) == parent.section_name.as_ref())
+    }
+
     /// The listeners by which requests for hostnames come in.
     fn doors(&self, hostnames: &[String]) -> Doors {
         let mut ours = gateway::effective(self.gateway);
         // A listener with the function's own certificate, as soon as it is there.
         let with_certificate: Vec<_> = hostnames.iter().flat_map(|host| gateway::certificate_names(host)).collect();
         let is_for_us = |listener: &&Listener| self.route().tls.is_some() && with_certificate.contains(&listener.name);
-        ours.extend(self.kubernetes.spec.listeners.iter().filter(is_for_us).cloned());
+        ours.extend(self.standing().filter(is_for_us).cloned());
+        let all: Vec<_> = self.standing().filter(|listener| !gateway::is_special(listener)).cloned().collect();
         let offer = Offer {
             ours: &ours,
-            all: &gateway::of_its_own(self.kubernetes),
+            all: &all,
             gateway_namespace: &self.kubernetes.namespace().unwrap_or_default(),
             namespace: &self.function.namespace().unwrap_or_default(),
         };
@@ -284,7 +305,7 @@ impl Routed<'_> {
         let (name, namespace) = (self.function.name_any(), self.function.namespace().unwrap_or_default());
         let hostnames = [format!("{name}.{namespace}"), format!("{name}.{namespace}.svc")];
         // It comes with the next pass over the OpenFunction Gateway.
-        let listener = self.kubernetes.spec.listeners.iter().find(|listener| listener.name == section)?;
+        let listener = self.standing().find(|listener| listener.name == section)?;
         Some(self.named(
             other_name(self.function, "short"),
             &hostnames,
@@ -336,14 +357,8 @@ impl Routed<'_> {
         rules: Vec<HttpRouteRule>,
         traffic: &[TrafficTarget],
     ) -> HttpRoute {
-        let target = gateway::target(self.gateway).unwrap_or_default();
-        let parent_refs = listeners.iter().map(|listener| ParentReference {
-            group: GROUP.to_owned(),
-            kind: "Gateway".to_owned(),
-            namespace: Some(target.namespace.clone()),
-            name: target.name.clone(),
-            section_name: Some(listener.name.clone()),
-        });
+        let parent_refs =
+            listeners.iter().map(|listener| gateway::parent(self.kubernetes, &listener.name, self.by_set));
         let spec = HttpRouteSpec { parent_refs: parent_refs.collect(), hostnames: hostnames.to_vec(), rules };
         let mut metadata = metadata(self.function, name, traffic);
         let key = self.gateway.spec.http_route_label_key.clone();

@@ -48,7 +48,15 @@ fn kubernetes() -> KubernetesGateway {
 fn all(route: Value, of_gateway: Value, traffic: &[TrafficTarget], options: &Options) -> Result<Routes, Unroutable> {
     let (function, gateway, kubernetes) = (function(&route), gateway(&of_gateway), kubernetes());
     let spec = function.spec.with_defaults(&Default::default());
-    let routed = Routed { function: &function, spec: &spec, gateway: &gateway, kubernetes: &kubernetes, options };
+    let routed = Routed {
+        function: &function,
+        spec: &spec,
+        gateway: &gateway,
+        kubernetes: &kubernetes,
+        by_set: false,
+        set: None,
+        options,
+    };
     routed.http_routes(traffic, &BTreeSet::new())
 }
 

@@ -52,12 +52,11 @@ pub fn next(live: Option<&HttpRoute>, wanted: &HttpRoute, is_settled: bool) -> (
     }
 }
 
-/// A wanted route that stays, for now, with those Gateways that the live one is attached to besides (GW23).
-pub fn staying(live: &HttpRoute, wanted: &HttpRoute, exists: impl Fn(&ParentReference) -> bool) -> HttpRoute {
-    let gateway = |parent: &ParentReference| (parent.namespace.clone(), parent.name.clone());
-    let new: BTreeSet<_> = wanted.spec.parent_refs.iter().map(gateway).collect();
-    let left = live.spec.parent_refs.iter().filter(|parent| !new.contains(&gateway(parent)) && exists(parent));
+/// A wanted route that stays, for now, with some of the parents that the live one has besides (GW23).
+pub fn staying(live: &HttpRoute, wanted: &HttpRoute, stays: impl Fn(&ParentReference) -> bool) -> HttpRoute {
     let mut wanted = wanted.clone();
+    let asked = wanted.spec.parent_refs.clone();
+    let left = live.spec.parent_refs.iter().filter(|parent| !asked.contains(parent) && stays(parent));
     wanted.spec.parent_refs.extend(left.cloned());
     wanted
 }

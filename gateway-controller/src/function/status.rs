@@ -245,7 +245,8 @@ fn answer<'a>(live: &'a HttpRoute, asked: &ParentReference) -> Option<&'a RouteP
     let parents = live.status.as_ref().map(|status| status.parents.iter()).into_iter().flatten();
     parents.into_iter().find(|parent| {
         let namespace = parent.parent_ref.namespace.clone().or_else(|| live.namespace());
-        parent.parent_ref.name == asked.name
+        parent.parent_ref.kind == asked.kind
+            && parent.parent_ref.name == asked.name
             && namespace == asked.namespace
             && parent.parent_ref.section_name == asked.section_name
     })

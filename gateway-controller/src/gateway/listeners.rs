@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 use openfunction_proto::{
     core::{Function, GatewayRef},
-    gateway_api::resources::KubernetesGateway,
+    gateway_api::resources::{KubernetesGateway, ListenerSet},
     networking::{AllowedRoutes, Gateway, Listener, ListenerTls, RouteNamespaces, SecretObjectReference},
 };
 use serde_json::{Value, json};
@@ -77,11 +77,9 @@ pub fn is_open(listener: &Listener, gateway_namespace: &str, namespace: &str) ->
     }
 }
 
-/// The listeners of a Kubernetes Gateway that functions may use besides those of their OpenFunction Gateway: not the one
-/// for short names, and not those for certificates.
-pub fn of_its_own(kubernetes: &KubernetesGateway) -> Vec<Listener> {
-    let is_ours = |listener: &Listener| listener.name == SHORT || listener.name.starts_with(CERTIFICATE);
-    kubernetes.spec.listeners.iter().filter(|listener| !is_ours(listener)).cloned().collect()
+/// Whether a listener is for some hostnames or functions only: that for short names, and those for certificates.
+pub fn is_special(listener: &Listener) -> bool {
+    listener.name == SHORT || listener.name.starts_with(CERTIFICATE)
 }
 
 /// The listener of a Kubernetes Gateway that short names come in by: one of the Gateway's own if it takes every
@@ -156,18 +154,42 @@ fn of_functions(gateway: &Gateway, functions: &[&Function]) -> Vec<Vec<Listener>
     listeners.into_values().collect()
 }
 
-/// All listeners that an OpenFunction Gateway wants on its Kubernetes Gateway, as many as fit. `functions` are those
-/// that use it, the oldest first.
-pub fn wanted(gateway: &Gateway, kubernetes: Option<&KubernetesGateway>, functions: &[&Function]) -> Vec<Listener> {
+/// What carries listeners of OpenFunction Gateways: a Kubernetes Gateway, or its ListenerSet.
+#[derive(Clone, Copy)]
+pub struct Carrier<'a> {
+    annotations: &'a BTreeMap<String, String>,
+    listeners: &'a [Listener],
+}
+
+impl<'a> From<&'a KubernetesGateway> for Carrier<'a> {
+    fn from(gateway: &'a KubernetesGateway) -> Self {
+        Self { annotations: gateway.annotations(), listeners: &gateway.spec.listeners }
+    }
+}
+
+impl<'a> From<&'a ListenerSet> for Carrier<'a> {
+    fn from(set: &'a ListenerSet) -> Self {
+        Self { annotations: set.annotations(), listeners: &set.spec.listeners }
+    }
+}
+
+/// All listeners that an OpenFunction Gateway wants on its Kubernetes Gateway, as many as fit into what carries them.
+/// `functions` are those that use it, the oldest first.
+pub fn wanted(
+    gateway: &Gateway,
+    kubernetes: Option<&KubernetesGateway>,
+    carrier: Option<Carrier<'_>>,
+    functions: &[&Function],
+) -> Vec<Listener> {
     let mut listeners = effective(gateway);
     if short(kubernetes) == Some(SHORT) {
         listeners.push(http(SHORT, None));
     }
     let ours: Vec<_> = listeners.iter().map(|listener| listener.name.clone()).collect();
     let is_foreign = |listener: &&Listener| !ours.contains(&listener.name) && !listener.name.starts_with(CERTIFICATE);
-    let foreign = kubernetes.map_or(0, |kubernetes| kubernetes.spec.listeners.iter().filter(is_foreign).count());
+    let foreign = carrier.map_or(0, |carrier| carrier.listeners.iter().filter(is_foreign).count());
     let is_others =
-        |listener: &Listener| kubernetes.is_some_and(|kubernetes| is_of_another(gateway, kubernetes, &listener.name));
+        |listener: &Listener| carrier.is_some_and(|carrier| is_of_another(gateway, carrier, &listener.name));
     for of_one in of_functions(gateway, functions) {
         if of_one.iter().any(is_others) {
             continue;
@@ -231,18 +253,18 @@ pub fn conflict(
 /// Beginning of [`injected_key`].
 const INJECTED: &str = "networking.openfunction.io/listeners.";
 
-/// Annotation of a Kubernetes Gateway with the names of the listeners that an OpenFunction Gateway has put there.
-fn injected_key(gateway: &Gateway) -> String {
+/// Annotation of what carries listeners with the names of those that an OpenFunction Gateway has put there.
+pub fn injected_key(gateway: &Gateway) -> String {
     format!("{INJECTED}{}", owner(gateway))
 }
 
-/// Whether another OpenFunction Gateway has put a listener of a name on a Kubernetes Gateway: the first one keeps it, and
-/// of two that did at once the one with the smaller hash.
-fn is_of_another(gateway: &Gateway, kubernetes: &KubernetesGateway, name: &str) -> bool {
+/// Whether another OpenFunction Gateway has put a listener of a name there: the first one keeps it, and of two that did
+/// at once the one with the smaller hash.
+fn is_of_another(gateway: &Gateway, carrier: Carrier<'_>, name: &str) -> bool {
     let ours = injected_key(gateway);
     let has = |list: &String| list.split(',').any(|other| other == name);
-    let has_it = kubernetes.annotations().get(&ours).is_some_and(has);
-    let others = kubernetes.annotations().iter().filter(|(key, _)| key.starts_with(INJECTED) && **key != ours);
+    let has_it = carrier.annotations.get(&ours).is_some_and(has);
+    let others = carrier.annotations.iter().filter(|(key, _)| key.starts_with(INJECTED) && **key != ours);
     others.into_iter().any(|(key, list)| has(list) && (!has_it || *key < ours))
 }
 
@@ -254,10 +276,32 @@ const INJECTED_BEFORE: &str = "networking.openfunction.io/injected-listeners";
 fn injected(gateway: &Gateway, kubernetes: &KubernetesGateway) -> Vec<String> {
     let annotations = kubernetes.annotations();
     let ours = annotations.get(&injected_key(gateway)).map(String::as_str).unwrap_or_default();
-    let before: Vec<Listener> =
-        annotations.get(INJECTED_BEFORE).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let ours = ours.split(',').filter(|name| !name.is_empty()).map(str::to_owned);
-    ours.chain(before.into_iter().map(|listener| listener.name)).collect()
+    ours.chain(injected_before(kubernetes)).collect()
+}
+
+fn injected_before(kubernetes: &KubernetesGateway) -> Vec<String> {
+    let text = kubernetes.annotations().get(INJECTED_BEFORE);
+    let listeners: Vec<Listener> = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    listeners.into_iter().map(|listener| listener.name).collect()
+}
+
+/// Whether some OpenFunction Gateway has put a listener of a name on a Kubernetes Gateway.
+pub fn is_put_by_us(kubernetes: &KubernetesGateway, name: &str) -> bool {
+    let mut lists = kubernetes.annotations().iter().filter(|(key, _)| key.starts_with(INJECTED));
+    lists.any(|(_, list)| list.split(',').any(|other| other == name))
+        || injected_before(kubernetes).iter().any(|other| other == name)
+}
+
+/// Whether a Kubernetes Gateway has a listener of a name from its owner.
+pub fn is_of_gateway(kubernetes: &KubernetesGateway, name: &str) -> bool {
+    kubernetes.spec.listeners.iter().any(|listener| listener.name == name) && !is_put_by_us(kubernetes, name)
+}
+
+/// Whether nobody but an OpenFunction Gateway has put listeners there.
+pub fn is_alone(gateway: &Gateway, set: &ListenerSet) -> bool {
+    let ours = injected_key(gateway);
+    !set.annotations().keys().any(|key| key.starts_with(INJECTED) && *key != ours)
 }
 
 /// Whether a hostname is one of the cluster. (A plain suffix would take `x.mycluster.local` for one, B-39.)
@@ -265,9 +309,9 @@ pub fn is_internal(hostname: &str, cluster_domain: &str) -> bool {
     hostname.strip_suffix(cluster_domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
-/// Whether listeners of an OpenFunction Gateway are on a Kubernetes Gateway.
-pub fn is_injected(gateway: &Gateway, kubernetes: &KubernetesGateway) -> bool {
-    kubernetes.annotations().contains_key(&format!("{APPLIED_PREFIX}{}", manager(gateway).replace(':', ".")))
+/// Whether listeners of an OpenFunction Gateway are on a Kubernetes Gateway, or in a ListenerSet.
+pub fn is_injected<K: ResourceExt>(gateway: &Gateway, carrier: &K) -> bool {
+    carrier.annotations().contains_key(&format!("{APPLIED_PREFIX}{}", manager(gateway).replace(':', ".")))
 }
 
 /// Label of a Kubernetes Gateway that was made for an OpenFunction Gateway.
@@ -370,7 +414,7 @@ mod tests {
         let ours = gateway(json!([{"name": "x", "port": 80, "protocol": "HTTP"}]));
         let on = |listeners: Value| {
             let kubernetes = kubernetes(listeners);
-            let wanted = wanted(&ours, Some(&kubernetes), &[]);
+            let wanted = wanted(&ours, Some(&kubernetes), Some((&kubernetes).into()), &[]);
             (short(Some(&kubernetes)).map(str::to_owned), wanted.iter().any(|listener| listener.name == SHORT))
         };
         assert_eq!(on(json!([{"name": "a", "port": 81, "protocol": "HTTP"}])), (Some(SHORT.to_owned()), true));
@@ -390,7 +434,7 @@ mod tests {
         };
         let (a, b) = (function("a", "a.example.com"), function("b", "a.example.com"));
         let ours = gateway(json!([{"name": "x", "port": 80, "protocol": "HTTP"}]));
-        let all = wanted(&ours, None, &[&a, &b]);
+        let all = wanted(&ours, None, None, &[&a, &b]);
         let tls: Vec<_> = all.iter().filter(|listener| listener.tls.is_some()).collect();
         assert_eq!(tls.len(), 1, "of two, the older one's certificate");
         let is = json!(tls[0]);
@@ -405,7 +449,7 @@ mod tests {
         );
 
         let many: Vec<_> = (0..80).map(|index| function("f", &format!("h{index:02}.example.com"))).collect();
-        let all = wanted(&ours, None, &many.iter().collect::<Vec<_>>());
+        let all = wanted(&ours, None, None, &many.iter().collect::<Vec<_>>());
         assert_eq!(all.len(), LIMIT, "a Gateway takes no more");
 
         // Two OpenFunction Gateways that have a function each with the same hostname do not fight over its listener.
@@ -415,7 +459,7 @@ mod tests {
         let mut gets = |ours: &Gateway, annotations: &[&Gateway]| {
             let annotations = annotations.iter().map(|gateway| (injected_key(gateway), format!("x,{name}")));
             on.metadata.annotations = Some(annotations.collect());
-            wanted(ours, Some(&on), &[&a]).iter().any(|listener| listener.name == name)
+            wanted(ours, Some(&on), Some((&on).into()), &[&a]).iter().any(|listener| listener.name == name)
         };
         assert!(gets(&ours, &[]) && gets(&ours, &[&ours]) && !gets(&ours, &[&second]));
         assert_ne!(gets(&ours, &[&ours, &second]), gets(&second, &[&ours, &second]));
@@ -423,7 +467,7 @@ mod tests {
         let mut redirects = ours.clone();
         redirects.spec.https_redirect = Some(true);
         let protocols: Vec<_> =
-            wanted(&redirects, None, &[&a]).into_iter().skip(3).map(|l| (l.protocol, l.port)).collect();
+            wanted(&redirects, None, None, &[&a]).into_iter().skip(3).map(|l| (l.protocol, l.port)).collect();
         assert_eq!(protocols, [("HTTPS".to_owned(), 443), ("HTTP".to_owned(), 80)]);
     }
 
@@ -434,7 +478,7 @@ mod tests {
         let said = |listeners: Value, annotations: Value, older: &[&Gateway]| {
             let mut kubernetes = kubernetes(listeners);
             kubernetes.metadata.annotations = serde_json::from_value(annotations).unwrap();
-            conflict(&ours, &kubernetes, &wanted(&ours, Some(&kubernetes), &[]), older)
+            conflict(&ours, &kubernetes, &wanted(&ours, Some(&kubernetes), Some((&kubernetes).into()), &[]), older)
         };
         assert_eq!(said(json!([{"name": "http", "port": 80, "protocol": "HTTP"}]), json!({}), &[]), None);
         let same_name = json!([{"name": "ext", "port": 8080, "protocol": "HTTP"}]);

@@ -4,6 +4,7 @@ mod entry;
 mod listeners;
 mod permission;
 mod reconcile;
+mod set;
 mod status;
 mod validate;
 
@@ -11,14 +12,15 @@ use controller_runtime::names::{self, DNS_LABEL};
 use kube::ResourceExt;
 use openfunction_proto::{
     core::{Function, GatewayRef},
-    gateway_api::resources::{HttpRoute, KubernetesGateway, ParentReference},
+    gateway_api::resources::{HttpRoute, KubernetesGateway, ListenerSet},
     networking::Gateway,
     status_api::ObjectStatus,
 };
 
 pub use entry::{leads_to, may_enter_by, name as entry_name};
-pub use listeners::{certificate_names, effective, is_internal, is_open, of_its_own, short, speaks_http};
+pub use listeners::{certificate_names, effective, is_internal, is_open, is_special, short, speaks_http};
 pub use reconcile::{admit, reconcile, refusal};
+pub use set::{LISTENER_SET, is_of, is_twin, is_used as uses_listener_set, name as listener_set, parent};
 
 use crate::ABOUT;
 
@@ -39,11 +41,6 @@ pub fn with_certificate(function: &Function, default: &GatewayRef) -> Option<Gat
 pub fn label(gateway: &Gateway) -> String {
     let full = format!("{}.{}", gateway.namespace().unwrap_or_default(), gateway.name_any());
     if full.len() <= DNS_LABEL { full } else { names::child(&full, &names::hash(&full), DNS_LABEL) }
-}
-
-/// Whether a parent of a route is a Kubernetes Gateway, or one of its listeners.
-pub fn is_of(parent: &ParentReference, kubernetes: &GatewayRef) -> bool {
-    parent.name == kubernetes.name && parent.namespace.as_deref() == Some(&kubernetes.namespace)
 }
 
 fn is_routed_by(route: &HttpRoute, gateway: &Gateway) -> bool {
@@ -80,6 +77,14 @@ pub fn concerns(gateway: &Gateway, kubernetes: &KubernetesGateway) -> bool {
     let is_target = target(gateway)
         .is_some_and(|target| Some(target.namespace) == kubernetes.namespace() && target.name == kubernetes.name_any());
     is_target || listeners::is_injected(gateway, kubernetes)
+}
+
+/// Whether a ListenerSet is that of an OpenFunction Gateway's Kubernetes Gateway, or has listeners of it.
+pub fn concerns_set(gateway: &Gateway, set: &ListenerSet) -> bool {
+    let of_target = target(gateway).is_some_and(|target| {
+        Some(target.namespace) == set.namespace() && set::gateway_of(&set.name_any()) == Some(&target.name)
+    });
+    of_target || listeners::is_injected(gateway, set)
 }
 
 /// The state by which OpenFunction Gateways are counted.

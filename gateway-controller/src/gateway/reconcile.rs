@@ -17,12 +17,14 @@ use kube::{
 };
 use openfunction_proto::{
     core::{Function, GatewayRef},
-    gateway_api::resources::{HttpRoute, KubernetesGateway},
+    gateway_api::resources::{HttpRoute, KubernetesGateway, ListenerSet},
     networking::{Gateway, GatewayStatus},
 };
 
 use super::{
-    entry, is_attached, is_moving, listeners, manager, permission, status, target, validate, with_certificate,
+    entry, is_attached, is_moving,
+    listeners::{self, Carrier},
+    manager, permission, set, status, target, validate, with_certificate,
 };
 use crate::{Context, NO_GATEWAY_API, function::is_answered_by};
 
@@ -104,19 +106,30 @@ async fn converge(
     }
     let functions = with_certificates(gateway, context);
     let functions: Vec<_> = functions.iter().map(AsRef::as_ref).collect();
-    let wanted = listeners::wanted(gateway, kubernetes.as_deref(), &functions);
+    let by_set = kubernetes.as_deref().is_some_and(|kubernetes| context.uses_listener_set(gateway, kubernetes));
+    let set = context.listener_set(&target).filter(|_| by_set);
+    let carrier: Option<Carrier> =
+        if by_set { set.as_deref().map(Into::into) } else { kubernetes.as_deref().map(Into::into) };
+    let wanted = listeners::wanted(gateway, kubernetes.as_deref(), carrier, &functions);
     let gateways = context.gateways.store().state();
-    let older: Vec<_> =
+    let mut older: Vec<_> =
         gateways.iter().map(AsRef::as_ref).filter(|other| listeners::is_older(other, gateway)).collect();
+    // What is told must not hang on the order of a cache.
+    older.sort_by_key(|other| (other.creation_timestamp(), other.namespace(), other.name_any()));
     if let Some(conflict) =
         kubernetes.as_deref().and_then(|kubernetes| listeners::conflict(gateway, kubernetes, &wanted, &older))
     {
         return Ok((failed("ListenerConflict", conflict), converged));
     }
     context.applier.set_finalizer(gateway, FINALIZER, true).await?;
-    let wanted = dynamic(&listeners::kubernetes_gateway(gateway, &target, &wanted));
-    let is = kubernetes.as_deref().map(json);
-    // What the Gateway says of itself before it has our listeners is of no interest.
+    let (wanted, is) = match kubernetes.as_deref().filter(|_| by_set) {
+        Some(kubernetes) => (dynamic(&set::object(gateway, kubernetes, &wanted)), set.as_deref().map(json)),
+        None => {
+            let wanted = listeners::kubernetes_gateway(gateway, &target, &wanted);
+            (dynamic(&wanted), kubernetes.as_deref().map(json))
+        }
+    };
+    // What is said of it before it has our listeners is of no interest.
     let is_current = is.as_ref().is_some_and(|is| contained::difference(&json(&wanted), is).is_none());
     match context.applier_of(&manager(gateway)).converge(wanted, is.as_ref(), &mut converged).await {
         Err(error) if error.is_not_found() => {
@@ -129,11 +142,15 @@ async fn converge(
         other => other?,
     }
     // Only now: a target that does not exist must not take the listeners of the one before.
-    release_others(gateway, context, Some(&target), &mut converged).await?;
+    release_others(gateway, context, Some((&target, by_set)), &mut converged).await?;
     let Some(kubernetes) = kubernetes else {
         return Ok((failed("Pending", format!("Gateway {place} is being made")), converged));
     };
-    let mut status = status::of(gateway, &kubernetes, is_current);
+    let mut status = if by_set {
+        status::of_set(gateway, &kubernetes, set.as_deref(), is_current)
+    } else {
+        status::of(gateway, &kubernetes, is_current)
+    };
     let exists = |namespace: &str, name: &str| {
         context.all_services.store().get(&ObjectRef::new(name).within(namespace)).is_some()
     };
@@ -151,6 +168,9 @@ async fn converge(
     Ok((status, converged))
 }
 
+/// The Kubernetes Gateway that an OpenFunction Gateway means and may use, and what it is now.
+type Admitted = (GatewayRef, Option<Arc<KubernetesGateway>>);
+
 /// What an OpenFunction Gateway means, and may use: the Kubernetes Gateway as it is, none if it does not exist.
 ///
 /// # Errors
@@ -158,7 +178,7 @@ async fn converge(
 pub fn admit(
     gateway: &Gateway,
     context: &Context,
-) -> Result<(GatewayRef, Option<Arc<KubernetesGateway>>), (&'static str, String)> {
+) -> Result<Admitted, (&'static str, String)> {
     let Some(target) = target(gateway) else {
         let message = "spec.gatewayRef: Required value: must specify gatewayRef or gatewayDef";
         return Err((INVALID_SPEC, message.to_owned()));
@@ -240,37 +260,62 @@ async fn enter(
     Ok(())
 }
 
-/// Takes our listeners off every Kubernetes Gateway but one, and deletes those that were made for this object. One that
-/// functions still come in by is left until they have moved (GW23).
+/// Takes our listeners off everything but what carries them now: a Kubernetes Gateway, in itself or (`true`) in its
+/// ListenerSet. What was made for this object is deleted. What functions still come in by is left until they have moved
+/// (GW23).
 async fn release_others(
     gateway: &Gateway,
     context: &Context,
-    but: Option<&GatewayRef>,
+    but: Option<(&GatewayRef, bool)>,
     converged: &mut Converged,
 ) -> Result<(), ApplyError> {
+    let routes = context.routes.store().state();
+    let is_used = |named: &GatewayRef, kind: &str, is_ours: &dyn Fn(&str) -> bool| {
+        let is_needed = |route: &Arc<HttpRoute>| match but {
+            None => false,
+            Some((target, _)) if target == named => set::needs(route, named, kind, is_ours),
+            Some(_) => is_attached(route, gateway, named),
+        };
+        routes.iter().any(is_needed)
+    };
     for kubernetes in context.kubernetes_gateways.store().state() {
         let named = reference(&kubernetes);
-        if but == Some(&named) {
+        let is_made = listeners::is_made_for(gateway, &kubernetes);
+        let is_ours = is_made || listeners::is_injected(gateway, &*kubernetes);
+        if but == Some((&named, false)) || !(is_ours || is_released(gateway, but, &named)) {
             continue;
         }
-        let is_ours = listeners::is_made_for(gateway, &kubernetes) || listeners::is_injected(gateway, &kubernetes);
-        let is_used = |route: &Arc<HttpRoute>| is_attached(route, gateway, &named);
-        if but.is_some() && is_ours && context.routes.store().state().iter().any(is_used) {
+        if is_ours && is_used(&named, set::GATEWAY, &|name| listeners::is_put_by_us(&kubernetes, name)) {
             converged.look_again(SOON);
-            continue;
-        }
-        if listeners::is_made_for(gateway, &kubernetes) {
+        } else if is_made {
             context.applier.delete(&*kubernetes).await?;
-        } else if listeners::is_injected(gateway, &kubernetes) || is_released(gateway, but, &named) {
+        } else {
             let resource = ApiResource::erase::<KubernetesGateway>(&());
             context.applier_of(&manager(gateway)).release(&resource, &*kubernetes).await?;
+        }
+    }
+    for set in context.listener_sets.store().state() {
+        let name = set.name_any();
+        let Some(of) = set::gateway_of(&name) else { continue };
+        let named = GatewayRef { name: of.to_owned(), namespace: set.namespace().unwrap_or_default() };
+        if but == Some((&named, true)) || !listeners::is_injected(gateway, &*set) {
+            continue;
+        }
+        if is_used(&named, set::LISTENER_SET, &|_| true) {
+            converged.look_again(SOON);
+        } else if listeners::is_alone(gateway, &set) {
+            // It may not be without listeners.
+            context.applier.delete(&*set).await?;
+        } else {
+            let resource = ApiResource::erase::<ListenerSet>(&());
+            context.applier_of(&manager(gateway)).release(&resource, &*set).await?;
         }
     }
     Ok(())
 }
 
 /// Whether the object goes that has this Kubernetes Gateway: the cache may not show yet what was applied to it.
-fn is_released(gateway: &Gateway, but: Option<&GatewayRef>, named: &GatewayRef) -> bool {
+fn is_released(gateway: &Gateway, but: Option<(&GatewayRef, bool)>, named: &GatewayRef) -> bool {
     but.is_none() && gateway.spec.gateway_ref.as_ref() == Some(named)
 }
 

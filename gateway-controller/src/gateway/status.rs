@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::ResourceExt;
 use openfunction_proto::{
-    gateway_api::resources::KubernetesGateway,
+    gateway_api::resources::{KubernetesGateway, KubernetesListenerStatus, ListenerSet},
     networking::{Gateway, GatewayCondition, GatewayStatus, ListenerStatus},
 };
 
@@ -25,26 +26,64 @@ pub fn standard(status: &GatewayStatus) -> Vec<Condition> {
 /// The status that a Kubernetes Gateway gives, under the words of today and of before (goals Q24). `is_current` says
 /// whether it has our listeners as they shall be.
 pub fn of(gateway: &Gateway, kubernetes: &KubernetesGateway, is_current: bool) -> GatewayStatus {
-    let speaks_of_now = |condition: &Condition| {
-        is_current && condition.observed_generation.is_none_or(|seen| Some(seen) >= kubernetes.metadata.generation)
-    };
-    let both_words = |conditions: &[Condition]| both_words(gateway, conditions, &speaks_of_now);
+    let speaks_of_now = |condition: &Condition| is_current && is_of_now(condition, kubernetes);
     let status = kubernetes.status.clone().unwrap_or_default();
-    let names: Vec<_> = effective(gateway).into_iter().map(|listener| listener.name).collect();
-    let listeners = status.listeners.into_iter().filter(|listener| names.contains(&listener.name));
     GatewayStatus {
         addresses: status.addresses,
-        conditions: both_words(&status.conditions),
-        listeners: listeners
-            .map(|listener| ListenerStatus {
-                conditions: both_words(&listener.conditions),
-                name: listener.name,
-                supported_kinds: listener.supported_kinds,
-                attached_routes: listener.attached_routes,
-            })
-            .collect(),
+        conditions: both_words(gateway, &status.conditions, &speaks_of_now),
+        listeners: listeners(gateway, status.listeners, &speaks_of_now),
         observed_generation: gateway.metadata.generation,
     }
+}
+
+/// As [`of`], where the listeners stand in a ListenerSet: what is well with the Gateway must be so with the set, too.
+pub fn of_set(
+    gateway: &Gateway,
+    kubernetes: &KubernetesGateway,
+    set: Option<&ListenerSet>,
+    is_current: bool,
+) -> GatewayStatus {
+    let mut status = of(gateway, kubernetes, true);
+    let speaks_of_now = |condition: &Condition| is_current && set.is_some_and(|set| is_of_now(condition, set));
+    let of_set = set.and_then(|set| set.status.clone()).unwrap_or_default();
+    let answers = both_words(gateway, &of_set.conditions, &speaks_of_now);
+    for condition in &mut status.conditions {
+        let is_of_set = OLD_WORDS.iter().any(|(today, before)| [*today, *before].contains(&condition.type_.as_str()));
+        if condition.status != "True" || !is_of_set {
+            continue;
+        }
+        match answers.iter().find(|answer| answer.type_ == condition.type_) {
+            Some(answer) => *condition = answer.clone(),
+            None => {
+                condition.status = "Unknown".to_owned();
+                condition.reason = "Pending".to_owned();
+                condition.message = "the ListenerSet is not answered yet".to_owned();
+            }
+        }
+    }
+    status.listeners.extend(listeners(gateway, of_set.listeners, &speaks_of_now));
+    status
+}
+
+fn is_of_now<K: ResourceExt>(condition: &Condition, object: &K) -> bool {
+    condition.observed_generation.is_none_or(|seen| Some(seen) >= object.meta().generation)
+}
+
+/// The status of the listeners that an OpenFunction Gateway names.
+fn listeners(
+    gateway: &Gateway,
+    all: Vec<KubernetesListenerStatus>,
+    speaks_of_now: &impl Fn(&Condition) -> bool,
+) -> Vec<ListenerStatus> {
+    let names: Vec<_> = effective(gateway).into_iter().map(|listener| listener.name).collect();
+    let ours = all.into_iter().filter(|listener| names.contains(&listener.name));
+    let told = ours.map(|listener| ListenerStatus {
+        conditions: both_words(gateway, &listener.conditions, speaks_of_now),
+        name: listener.name,
+        supported_kinds: listener.supported_kinds,
+        attached_routes: listener.attached_routes,
+    });
+    told.collect()
 }
 
 /// The word of before for a condition of today.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::HttpRouteRule;
-use crate::networking::{GatewayAddress, Listener, RouteGroupKind};
+use crate::networking::{GatewayAddress, Listener, RouteGroupKind, RouteNamespaces};
 
 /// API group of the Gateway API.
 pub const GROUP: &str = "gateway.networking.k8s.io";
@@ -111,9 +111,55 @@ pub struct KubernetesGatewaySpec {
     /// Listeners.
     #[serde(default)]
     pub listeners: Vec<Listener>,
+    /// Which ListenerSets may add listeners; absent is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed_listeners: Option<AllowedListeners>,
     /// Fields that are not ours.
     #[serde(flatten)]
     pub other: BTreeMap<String, Value>,
+}
+
+/// Which ListenerSets may add listeners to a Gateway.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AllowedListeners {
+    /// Namespaces of the ListenerSets; absent is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespaces: Option<RouteNamespaces>,
+}
+
+/// A ListenerSet: listeners that are added to those of a Gateway (GEP-1713, Gateway API 1.5).
+#[derive(Clone, CustomResource, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[kube(
+    group = "gateway.networking.k8s.io",
+    version = "v1",
+    kind = "ListenerSet",
+    namespaced,
+    schema = "disabled",
+    status = "ListenerSetStatus",
+    derive = "Default",
+    derive = "PartialEq"
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerSetSpec {
+    /// The Gateway.
+    #[serde(default)]
+    pub parent_ref: ParentReference,
+    /// Listeners.
+    #[serde(default)]
+    pub listeners: Vec<Listener>,
+}
+
+/// What became of a ListenerSet.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerSetStatus {
+    /// Conditions of the ListenerSet.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
+    /// Status of each listener.
+    #[serde(default)]
+    pub listeners: Vec<KubernetesListenerStatus>,
 }
 
 /// What became of a Gateway.

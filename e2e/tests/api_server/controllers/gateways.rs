@@ -6,7 +6,8 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use openfunction_proto::{
-    gateway_api::resources::{HttpRoute, KubernetesGateway, ReferenceGrant},
+    core::Function,
+    gateway_api::resources::{HttpRoute, KubernetesGateway, ListenerSet, ReferenceGrant},
     networking::Gateway,
 };
 use serde_json::{Value, json};
@@ -351,6 +352,117 @@ async fn n18_two_openfunction_gateways_on_one_gateway_share_what_is_the_same_and
     world.gateways("openfunction").delete("openfunction", &DeleteParams::default()).await.unwrap();
     eventually("only its own goes", || async {
         (world.listeners("front").await == ["http", "ofn-http-internal", "second"]).then_some(())
+    })
+    .await;
+    end(running).await;
+}
+
+/// Where the owner of a Kubernetes Gateway allows it, listeners stand beside it (GEP-1713), and move there and back.
+#[tokio::test(flavor = "multi_thread")]
+async fn gw12_a_listener_set_is_used_where_the_gateway_allows_it() {
+    let world = World::with_gateway().await;
+    // Before the controllers start: a watch that is open shows fields of a new CRD only when it is opened again.
+    world.install_listener_sets().await;
+    let _stand_in = StandIn::start(&world);
+    let running = start(&world).await;
+    world.apply_object(&function("hello", "a")).await;
+    world.is_ready("hello", "True").await;
+    let ours = ["external", "ofn-http-internal"];
+    let in_set = || async {
+        let sets: Api<ListenerSet> = Api::namespaced(world.client.clone(), "infra");
+        let set = sets.get_opt("front.openfunction").await.unwrap();
+        let listeners = set.map(|set| set.spec.listeners).unwrap_or_default();
+        let mut names: Vec<_> = listeners.into_iter().map(|listener| listener.name).collect();
+        names.sort();
+        names
+    };
+    let kinds = |name: &'static str| {
+        let world = &world;
+        async move {
+            let mut parents: Vec<_> = world.route(name).await.spec.parent_refs.into_iter().map(|p| p.kind).collect();
+            parents.dedup();
+            parents
+        }
+    };
+    let allow = |from: Value| {
+        let api = world.kubernetes_gateways();
+        async move {
+            let patch = Patch::Merge(json!({"spec": {"allowedListeners": from}}));
+            // For a moment the API server still drops the field of the new CRD.
+            eventually("the Gateway says what it allows", || async {
+                let gateway = api.patch("front", &PatchParams::default(), &patch).await.unwrap();
+                (gateway.spec.allowed_listeners.is_none() == from.is_null()).then_some(())
+            })
+            .await;
+        }
+    };
+
+    // Nothing is allowed unless the owner of the Gateway says so.
+    assert_eq!(world.listeners("front").await, ["external", "http", "ofn-http-internal"]);
+    allow(json!({"namespaces": {"from": "Same"}})).await;
+    eventually("the listeners have moved", || async {
+        (in_set().await == ours && world.listeners("front").await == ["http"]).then_some(())
+    })
+    .await;
+    eventually("the route has moved", || async { (kinds("hello").await == ["ListenerSet"]).then_some(()) }).await;
+    // The short names come in by a listener that is the Gateway's own.
+    assert_eq!(kinds("hello.short").await, ["Gateway"]);
+    world.gateway_says("openfunction", "openfunction", "True", "").await;
+    world.is_ready("hello", "True").await;
+    assert_eq!(world.addresses("hello").await, HELLO);
+    eventually("status.listeners are those of the set", || async {
+        let status = world.gateways("openfunction").get("openfunction").await.unwrap().status?;
+        let mut names: Vec<_> = status.listeners.into_iter().map(|listener| listener.name).collect();
+        names.sort();
+        (names == ours).then_some(())
+    })
+    .await;
+
+    // Two OpenFunction Gateways share it (N18), and a Function with a certificate has a listener in it (RT21).
+    world
+        .apply_object(&json!({"apiVersion": "networking.openfunction.io/v1alpha1", "kind": "Gateway", "metadata": {"name": "second", "namespace": "openfunction"},
+            "spec": {"domain": "second.io", "gatewayRef": {"name": "front", "namespace": "infra"}, "gatewaySpec": {"listeners": [
+                {"name": "second", "port": 80, "protocol": "HTTP", "allowedRoutes": {"namespaces": {"from": "All"}}}]}}}))
+        .await;
+    world.gateway_says("openfunction", "second", "True", "").await;
+    assert_eq!(in_set().await, ["external", "ofn-http-internal", "second"]);
+    world.gateways("openfunction").delete("second", &DeleteParams::default()).await.unwrap();
+    eventually("it takes its own along", || async { (in_set().await == ours).then_some(()) }).await;
+    let mut secure = function("secure", "a");
+    secure["spec"]["serving"] = json!({"triggers": {"http": {"route": {"hostnames": ["secure.example.com"], "tls": {"secretName": "secure"}}}}});
+    world.apply_object(&secure).await;
+    world
+        .has_addresses(
+            "secure",
+            &["https://secure.example.com/shop/secure", "http://secure.shop.svc.cluster.local/shop/secure"],
+        )
+        .await;
+    let grant: ReferenceGrant = world.api().get("secure.certificate").await.unwrap();
+    assert_eq!(grant.spec.from[0].kind, "ListenerSet");
+    world.api::<Function>().delete("secure", &DeleteParams::default()).await.unwrap();
+    // As the garbage collector does.
+    for route in world.api::<HttpRoute>().list(&ListParams::default()).await.unwrap() {
+        if route.owner_references().iter().any(|owner| owner.name == "secure") {
+            world.api::<HttpRoute>().delete(&route.name_any(), &DeleteParams::default()).await.unwrap();
+        }
+    }
+
+    // It is allowed no more: they go back.
+    allow(Value::Null).await;
+    eventually("the listeners are back", || async {
+        (in_set().await.is_empty() && world.listeners("front").await == ["external", "http", "ofn-http-internal"])
+            .then_some(())
+    })
+    .await;
+    eventually("the route is back", || async { (kinds("hello").await == ["Gateway"]).then_some(()) }).await;
+    world.is_ready("hello", "True").await;
+
+    // And once more, until the OpenFunction Gateway goes.
+    allow(json!({"namespaces": {"from": "All"}})).await;
+    eventually("the route has moved", || async { (kinds("hello").await == ["ListenerSet"]).then_some(()) }).await;
+    world.gateways("openfunction").delete("openfunction", &DeleteParams::default()).await.unwrap();
+    eventually("nothing is left", || async {
+        (in_set().await.is_empty() && world.listeners("front").await == ["http"]).then_some(())
     })
     .await;
     end(running).await;

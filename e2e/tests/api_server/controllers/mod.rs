@@ -27,7 +27,8 @@ use controller_runtime::{
 use e2e::{
     api_server::{ApiServer, install_crds, own_crds},
     cache::run,
-    parts::{HELM, documents, foreign_crds},
+    go::manifests,
+    parts::{GATEWAY_API, HELM, documents, foreign_crds},
     product,
 };
 use k8s_openapi::api::{
@@ -44,7 +45,7 @@ use openfunction_proto::{
     core::{Builder, Function, Serving},
     gateway_api::{
         HttpBackendRef,
-        resources::{HttpRoute, KubernetesGateway, ReferenceGrant},
+        resources::{HttpRoute, KubernetesGateway, ListenerSet, ReferenceGrant},
     },
     networking::Listener,
 };
@@ -118,10 +119,23 @@ impl World {
         self.install_api(&["gateway.networking.k8s.io"]).await;
     }
 
+    /// Installs what came with Gateway API 1.5.
+    async fn install_listener_sets(&self) {
+        let (module, _) = GATEWAY_API;
+        let folder = "config/crd/standard/gateway.networking.k8s.io";
+        let files = ["gateways", "listenersets"].map(|name| format!("{folder}_{name}.yaml"));
+        let files: Vec<_> = files.iter().map(String::as_str).collect();
+        self.install(manifests("gateway-api-1.5", module, "v1.5.1", &files).unwrap()).await;
+    }
+
     /// Installs CRDs of other projects.
     async fn install_api(&self, groups: &[&str]) {
         let mut crds = foreign_crds().unwrap();
         crds.retain(|crd| groups.iter().any(|group| crd["spec"]["group"] == *group));
+        self.install(crds).await;
+    }
+
+    async fn install(&self, mut crds: Vec<Value>) {
         for crd in &mut crds {
             crd["metadata"].as_object_mut().unwrap().remove("creationTimestamp");
             // Nobody converts here.
@@ -441,18 +455,26 @@ async fn answer_routes(client: &Client, has_grants: bool) {
     let grants: Api<ReferenceGrant> = Api::all(client.clone());
     let grants = grants.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
     let grants = if has_grants { grants.as_slice() } else { &[] };
+    let sets: Api<ListenerSet> = Api::all(client.clone());
+    let sets = sets.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
     let routes: Api<HttpRoute> = Api::all(client.clone());
     for route in routes.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default() {
-        let answers = answers(&route, &gateways, grants);
+        let answers = answers(&route, &gateways, &sets, grants);
         if without_times(&json!(route.status.as_ref().map(|status| &status.parents))) != without_times(&answers) {
             let api: Api<HttpRoute> = Api::namespaced(client.clone(), &route.namespace().unwrap());
             patch_status(&api, &route.name_any(), json!({ "parents": answers })).await;
         }
     }
+    for set in sets {
+        let (conditions, listeners) = programmed(&set, &set.spec.listeners);
+        let wanted = json!({"conditions": conditions, "listeners": listeners});
+        if without_times(&json!(set.status)) != without_times(&wanted) {
+            let api: Api<ListenerSet> = Api::namespaced(client.clone(), &set.namespace().unwrap());
+            patch_status(&api, &set.name_any(), wanted).await;
+        }
+    }
     for gateway in gateways {
-        let conditions = [condition("Accepted", true, &gateway), condition("Programmed", true, &gateway)];
-        let listener = |listener: &Listener| json!({"name": listener.name, "attachedRoutes": 0, "supportedKinds": [], "conditions": conditions});
-        let listeners: Vec<_> = gateway.spec.listeners.iter().map(listener).collect();
+        let (conditions, listeners) = programmed(&gateway, &gateway.spec.listeners);
         let address = gateway.annotations().get("test.dev/address").map_or("10.0.0.1", String::as_str);
         let addresses = json!([{"type": "IPAddress", "value": address}]);
         let wanted = json!({"addresses": addresses, "conditions": conditions, "listeners": listeners});
@@ -463,7 +485,30 @@ async fn answer_routes(client: &Client, has_grants: bool) {
     }
 }
 
-fn answers(route: &HttpRoute, gateways: &[KubernetesGateway], grants: &[ReferenceGrant]) -> Value {
+fn programmed<K: ResourceExt>(object: &K, listeners: &[Listener]) -> (Value, Vec<Value>) {
+    let conditions = json!([condition("Accepted", true, object), condition("Programmed", true, object)]);
+    let listener = |listener: &Listener| json!({"name": listener.name, "attachedRoutes": 0, "supportedKinds": [], "conditions": conditions});
+    (conditions.clone(), listeners.iter().map(listener).collect())
+}
+
+/// Whether a ListenerSet has a listener of a name that its Gateway does not have itself: of two at one address the
+/// Gateway's counts.
+fn is_in_set(set: &ListenerSet, gateways: &[KubernetesGateway], name: &str) -> bool {
+    let address = |listener: &Listener| (listener.port, listener.protocol.clone(), listener.hostname.clone());
+    let is_parent = |gateway: &&KubernetesGateway| {
+        gateway.name_any() == set.spec.parent_ref.name && gateway.namespace() == set.namespace()
+    };
+    let Some(gateway) = gateways.iter().find(is_parent) else { return false };
+    let mut named = set.spec.listeners.iter().filter(|listener| listener.name == name);
+    named.any(|ours| !gateway.spec.listeners.iter().any(|theirs| address(theirs) == address(ours)))
+}
+
+fn answers(
+    route: &HttpRoute,
+    gateways: &[KubernetesGateway],
+    sets: &[ListenerSet],
+    grants: &[ReferenceGrant],
+) -> Value {
     let is_granted = |backend: &HttpBackendRef| {
         let mut there = grants.iter().filter(|grant| grant.namespace() == backend.namespace);
         backend.namespace.is_none()
@@ -474,10 +519,17 @@ fn answers(route: &HttpRoute, gateways: &[KubernetesGateway], grants: &[Referenc
     };
     let resolves = route.spec.rules.iter().flat_map(|rule| &rule.backend_refs).all(is_granted);
     let answers = route.spec.parent_refs.iter().filter_map(|asked| {
-        let is_asked =
-            |gateway: &&KubernetesGateway| gateway.name_any() == asked.name && gateway.namespace() == asked.namespace;
-        let gateway = gateways.iter().find(is_asked)?;
-        let has = gateway.spec.listeners.iter().any(|listener| Some(&listener.name) == asked.section_name.as_ref());
+        let section = asked.section_name.as_deref().unwrap_or_default();
+        let has = if asked.kind == "ListenerSet" {
+            let mut sets = sets.iter();
+            let set = sets.find(|set| set.name_any() == asked.name && set.namespace() == asked.namespace)?;
+            is_in_set(set, gateways, section)
+        } else {
+            let mut gateways = gateways.iter();
+            let gateway =
+                gateways.find(|gateway| gateway.name_any() == asked.name && gateway.namespace() == asked.namespace)?;
+            gateway.spec.listeners.iter().any(|listener| listener.name == section)
+        };
         let mut accepted = condition("Accepted", has, route);
         if !has {
             accepted["reason"] = json!("NoMatchingParent");

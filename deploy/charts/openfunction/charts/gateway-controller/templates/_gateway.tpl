@@ -124,9 +124,10 @@ gatewayRef:
 {{- end }}
 
 {{- define "gateway-controller.rules.kubernetes-gateways" -}}
-# Kubernetes Gateways get the listeners of OpenFunction Gateways; those of `gatewayDef` are made and removed.
+# Kubernetes Gateways, or ListenerSets beside them, get the listeners of OpenFunction Gateways; those of `gatewayDef` are
+# made and removed.
 - apiGroups: [gateway.networking.k8s.io]
-  resources: [gateways]
+  resources: [gateways, listenersets]
   verbs: [get, list, watch, create, patch, delete]
 # Whether an OpenFunction Gateway of another namespace may use them.
 - apiGroups: [gateway.networking.k8s.io]
