@@ -224,6 +224,27 @@ impl Context {
             || (self.kubernetes_gateways.is_synced() && self.routes.is_synced() && knows_grants && knows_sets)
     }
 
+    /// The Functions that ask for some OpenFunction Gateways.
+    fn functions_of(&self, is_asked: impl Fn(&GatewayRef) -> bool) -> Vec<ObjectRef<Function>> {
+        let mut functions = self.functions.store().state();
+        functions.retain(|function| is_asked(&gateway::asked_by(function, &self.default_gateway)));
+        functions.iter().map(|function| ObjectRef::from_obj(&**function)).collect()
+    }
+
+    /// The Functions of the OpenFunction Gateways on a Kubernetes Gateway, and those that (still) come in by it.
+    fn functions_on(&self, name: &str, namespace: &str) -> Vec<ObjectRef<Function>> {
+        let kubernetes = GatewayRef { name: name.to_owned(), namespace: namespace.to_owned() };
+        let is_on = |asked: &GatewayRef| {
+            let gateway = self.gateways.store().get(&ObjectRef::new(&asked.name).within(&asked.namespace));
+            gateway.is_some_and(|gateway| gateway::target(&gateway).as_ref() == Some(&kubernetes))
+        };
+        let mut functions = self.functions_of(is_on);
+        let mut routes = self.routes.store().state();
+        routes.retain(|route| route.spec.parent_refs.iter().any(|parent| gateway::is_of(parent, &kubernetes)));
+        functions.extend(routes.iter().flat_map(|route| children::controller::<_, Function>(&**route)));
+        functions
+    }
+
     /// The class of a Kubernetes Gateway.
     pub fn class_of(&self, kubernetes: &KubernetesGateway) -> Option<Arc<GatewayClass>> {
         self.classes.store().get(&ObjectRef::new(kubernetes.spec.gateway_class_name.as_ref()?))
@@ -332,8 +353,8 @@ pub async fn run(mut runtime: Runtime, flags: Flags) -> anyhow::Result<()> {
                 follow_gateways(&context),
                 everything(&context.gateways, context.apis.changes().boxed()),
                 // One may be in conflict with another, or may be allowed what it is refused.
-                everything(&context.gateways, changed(&context.gateways, |_| ())),
-                everything(&context.gateways, changed(&context.grants, |_| ())),
+                everything(&context.gateways, changed(&context.gateways, |_| ()).map(drop).boxed()),
+                everything(&context.gateways, changed(&context.grants, |_| ()).map(drop).boxed()),
                 everything(&context.gateways, context.classes.subscribe().map(|_| ()).boxed()),
                 triggers(&functions, of_certificate(&context)),
             ];
@@ -384,21 +405,34 @@ fn follow_gateways(context: &Arc<Context>) -> BoxStream<'static, ObjectRef<Gatew
 }
 
 /// The Functions that must look again: those of an OpenFunction Gateway whose spec has changed, or which came or went,
-/// is refused or no more, or whose Kubernetes Gateway changed. That a status counts its routes concerns nobody.
+/// is refused or no more, or whose Kubernetes Gateway or ListenerSet changed. That a status counts its routes concerns
+/// nobody.
 fn follow_routes(context: &Arc<Context>) -> BoxStream<'static, ObjectRef<Function>> {
-    let kubernetes = changed(&context.kubernetes_gateways, |_| ());
+    let all = context.clone();
     let ours = changed(&context.gateways, |gateway| gateway::refusal(gateway).map(str::to_owned));
-    let classes = context.classes.subscribe().map(|_| ());
-    let sets = changed(&context.listener_sets, |_| ());
+    let of_ours = ours.flat_map(move |(key, existence)| {
+        let named = GatewayRef { name: key.name.clone(), namespace: key.namespace.clone().unwrap_or_default() };
+        // One that comes or goes may change the names of the entries of others.
+        futures::stream::iter(all.functions_of(|gateway| existence == Existence::Changed || *gateway == named))
+    });
+    let all = context.clone();
+    let of_kubernetes = changed(&context.kubernetes_gateways, |_| ()).flat_map(move |(key, _)| {
+        futures::stream::iter(all.functions_on(&key.name, key.namespace.as_deref().unwrap_or_default()))
+    });
+    let all = context.clone();
+    let of_sets = changed(&context.listener_sets, |_| ()).flat_map(move |(key, _)| {
+        let kubernetes = gateway::gateway_of_set(&key.name).unwrap_or_default();
+        futures::stream::iter(all.functions_on(kubernetes, key.namespace.as_deref().unwrap_or_default()))
+    });
     // A Service may have stood in the way of a function's own.
     let (services, functions) = (context.all_services.subscribe(), context.functions.store().clone());
-    let of_service = services.filter_map(move |service| {
+    let of_services = services.filter_map(move |service| {
         let key = ObjectRef::new(&service.name_any()).within(&service.namespace().unwrap_or_default());
         std::future::ready(functions.get(&key).map(|_| key))
     });
-    let of_gateways =
-        everything(&context.functions, futures::stream::select_all([kubernetes, ours, classes.boxed(), sets]).boxed());
-    futures::stream::select(of_gateways, of_service).boxed()
+    let of_classes = everything(&context.functions, context.classes.subscribe().map(|_| ()).boxed());
+    let all = [of_ours.boxed(), of_kubernetes.boxed(), of_sets.boxed(), of_services.boxed(), of_classes.boxed()];
+    futures::stream::select_all(all).boxed()
 }
 
 /// The OpenFunction Gateway that has a listener for the certificate of a Function.
@@ -430,20 +464,31 @@ fn follow_claims(context: &Arc<Context>) -> BoxStream<'static, ObjectRef<Functio
     concerned.boxed()
 }
 
+/// What became of an object besides a change in it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Existence {
+    /// It was there, and is.
+    Kept,
+    /// It is new, another one of its name, or gone.
+    Changed,
+}
+
 /// Changes of the spec of objects, of what `and` sees in them, or of which there are.
 fn changed<K: Watched, A: PartialEq + Clone + Send + 'static>(
     shared: &Shared<K>,
     and: impl Fn(&K) -> A + Send + 'static,
-) -> BoxStream<'static, ()> {
+) -> BoxStream<'static, (ObjectRef<K>, Existence)> {
     let (store, mut known) = (shared.store().clone(), HashMap::new());
     let changes = shared.subscribe().filter_map(move |object| {
         let key = ObjectRef::from_obj(&*object);
         let now = store.get(&key).map(|object| (object.uid(), object.meta().generation, and(&object)));
         let before = match &now {
-            Some(now) => known.insert(key, now.clone()),
+            Some(now) => known.insert(key.clone(), now.clone()),
             None => known.remove(&key),
         };
-        std::future::ready((before != now).then_some(()))
+        let uid = |state: &Option<(Option<String>, Option<i64>, A)>| state.as_ref().and_then(|state| state.0.clone());
+        let existence = if uid(&before) == uid(&now) { Existence::Kept } else { Existence::Changed };
+        std::future::ready((before != now).then_some((key, existence)))
     });
     changes.boxed()
 }

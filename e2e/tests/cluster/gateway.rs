@@ -36,25 +36,25 @@ pub async fn until_served(client: &reqwest::Client, url: &str, host: &str) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn requests_are_split_by_weight_and_carry_the_host_that_the_route_writes() {
-    let namespace = Namespace::new("weights");
+/// Weights, and a Host that the route writes, on a Gateway whose proxies answer at a URL.
+pub async fn requests_are_split(test: &str, parent: &str, url: &str) {
+    let namespace = Namespace::new(test);
     namespace.serve("many", ECHO);
     namespace.serve("few", ECHO);
     let host = format!("{}.example.com", namespace.name);
     route(
         &namespace,
-        CONTOUR,
+        parent,
         &host,
         "
     - filters: [{type: URLRewrite, urlRewrite: {hostname: inner.example.com}}]
       backendRefs: [{name: many, port: 80, weight: 70}, {name: few, port: 80, weight: 30}]",
     );
     let client = client();
-    until_served(&client, URL, &host).await;
+    until_served(&client, url, &host).await;
     let mut counted = BTreeMap::new();
     for _ in 0..1000 {
-        let (status, body) = get(&client, URL, &host).await.unwrap();
+        let (status, body) = get(&client, url, &host).await.unwrap();
         assert_eq!(status, 200, "{body}");
         *counted.entry(body).or_insert(0) += 1;
     }
@@ -62,6 +62,11 @@ async fn requests_are_split_by_weight_and_carry_the_host_that_the_route_writes()
     assert_eq!(many + few, 1000, "{counted:?}");
     // Five standard deviations: a right split fails once in two million runs.
     assert!((628..=772).contains(&many), "{counted:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_split_by_weight_and_carry_the_host_that_the_route_writes() {
+    requests_are_split("weights", CONTOUR, URL).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,12 +4,15 @@ pub mod conflict;
 mod doors;
 mod features;
 pub mod grants;
+mod moving;
 mod reconcile;
+mod rivals;
 mod route;
 mod service;
 mod shift;
 mod status;
 
-pub use reconcile::{reconcile, rivals};
+pub use reconcile::reconcile;
+pub use rivals::rivals;
 pub use route::Options;
 pub use status::{is_answered, is_answered_by};

@@ -26,21 +26,22 @@ use openfunction_proto::{
 };
 
 use super::{
-    conflict::{self, Lost, Others},
+    conflict::{self, Lost},
     doors::Doors,
     features, grants,
+    moving::{exists, may_leave},
     route::{self, Routed, Routes, Tag, internal_host, revisions},
-    service::{self, is_service_name},
+    service::{self, is_service_name, name_of},
     shift,
     status::{self, own},
 };
 use crate::{
     Context, NO_GATEWAY_API,
-    gateway::{self, LISTENER_SET, is_of, is_twin},
+    gateway::{self, is_of, is_twin},
 };
 
 /// Reason of `RouteReady` when another Function has what is claimed.
-const ROUTE_CONFLICT: &str = "RouteConflict";
+pub const ROUTE_CONFLICT: &str = "RouteConflict";
 /// Time after which an API that has just appeared must be known.
 const SOON: Duration = Duration::from_secs(1);
 /// Time after which what was refused is tried again.
@@ -312,8 +313,13 @@ fn unsplittable(traffic: &[TrafficTarget], missing: &[&str], class: Option<&Gate
         return Some("requests cannot be split over revisions of engine keda: its interceptor knows them by the Host alone; use engine knative or native".to_owned());
     }
     let class = class.filter(|_| missing.contains(&features::BACKEND_HEADERS))?;
+    let what = if traffic.iter().filter(|target| target.percent > 0).count() > 1 {
+        "requests cannot be split over revisions of engine knative"
+    } else {
+        "a rule with a header filter of its own cannot lead to a revision of engine knative"
+    };
     Some(format!(
-        "GatewayClass {:?} does not list {}, without which requests cannot be split over revisions of engine knative; use engine native, or another gateway",
+        "GatewayClass {:?} does not list {}, without which {what}; use engine native, or another gateway",
         class.name_any(),
         features::BACKEND_HEADERS
     ))
@@ -372,97 +378,6 @@ fn tags(wanted: &Routes, live: &Live, cluster_domain: &str) -> Vec<RouteTag> {
         })
     });
     told.collect()
-}
-
-/// Whether a route may leave the Gateway that it comes from: the new one has accepted it, the function is entered by
-/// the new one, and whoever has the old address in a cache has had time to forget it (GW23).
-fn may_leave(
-    routed: Routed<'_>,
-    context: &Context,
-    main: &HttpRoute,
-    asked: &[ParentReference],
-    converged: &mut Converged,
-) -> bool {
-    let function = routed.function;
-    let target = gateway::target(routed.gateway).unwrap_or_default();
-    let has_other = main.spec.parent_refs.iter().any(|parent| !is_of(parent, &target) && exists(context, parent));
-    if !has_other {
-        return true;
-    }
-    let entry = context.entry_name(routed.gateway);
-    let at = |name: &str, namespace: Option<String>| {
-        context.services.store().get(&ObjectRef::new(name).within(&namespace.unwrap_or_default()))
-    };
-    let leads_there =
-        at(&entry, routed.gateway.namespace()).is_some_and(|service| gateway::leads_to(&service, &target));
-    let through = service::through(function, &function.name_any(), routed.gateway, &entry);
-    let is_entered =
-        at(&function.name_any(), function.namespace()).is_some_and(|live| name_of(&live) == name_of(&through));
-    let is_there = status::is_accepted_by(main, asked) && leads_there && is_entered;
-    let key = format!("move of route {}", main.uid().unwrap_or_default());
-    let since = context.since(&key, &format!("{target:?} {is_there}"));
-    if is_there && since >= context.move_time {
-        return true;
-    }
-    // That the entry has moved wakes nobody.
-    converged.look_again(if is_there { context.move_time.saturating_sub(since) } else { SOON });
-    false
-}
-
-/// The name that a Service leads to.
-fn name_of(service: &Service) -> Option<&String> {
-    service.spec.as_ref()?.external_name.as_ref()
-}
-
-fn exists(context: &Context, parent: &ParentReference) -> bool {
-    let (name, namespace) = (parent.name.as_str(), parent.namespace.as_deref().unwrap_or_default());
-    if parent.kind == LISTENER_SET {
-        return context.listener_sets.store().get(&ObjectRef::new(name).within(namespace)).is_some();
-    }
-    context.kubernetes_gateways.store().get(&ObjectRef::new(name).within(namespace)).is_some()
-}
-
-impl Others for Context {
-    fn with_hostname(&self, host: &str) -> Vec<Arc<HttpRoute>> {
-        let mut routes = self.routes.store().state();
-        routes.retain(|route| route.spec.hostnames.iter().any(|other| other == host));
-        routes
-    }
-
-    fn owner(&self, route: &HttpRoute) -> Option<Arc<Function>> {
-        let owner = children::controller::<_, Function>(route).into_iter().next()?;
-        self.function(&owner.namespace.unwrap_or_default(), &owner.name)
-    }
-
-    fn function(&self, namespace: &str, name: &str) -> Option<Arc<Function>> {
-        let function = self.functions.store().get(&ObjectRef::new(name).within(namespace));
-        function.filter(|function| function.metadata.deletion_timestamp.is_none())
-    }
-}
-
-/// The Functions that a change of a route may concern, from what it was to what it is: those that claim the same, and,
-/// if it gave up something, those that have lost something.
-pub fn rivals(context: &Context, was: Option<&HttpRoute>, is: Option<&HttpRoute>) -> Vec<ObjectRef<Function>> {
-    let mut rivals = Vec::new();
-    let both = [was, is];
-    let changed: Vec<_> = both.iter().copied().flatten().filter(|route| !route::is_short(route)).collect();
-    let Some(owner) = changed.first().map(|route| children::controller::<_, Function>(*route)) else { return rivals };
-    for route in context.routes.store().state() {
-        if changed.iter().any(|changed| conflict::meet(changed, &route)) {
-            rivals.extend(
-                children::controller::<_, Function>(&*route).into_iter().filter(|rival| !owner.contains(rival)),
-            );
-        }
-    }
-    if was.is_some() {
-        let has_lost = |function: &Arc<Function>| {
-            let mut conditions = function.status.iter().flat_map(|status| &status.conditions);
-            conditions.any(|condition| condition.type_ == ROUTE_READY && condition.reason == ROUTE_CONFLICT)
-        };
-        let losers = context.functions.store().state().into_iter().filter(has_lost);
-        rivals.extend(losers.map(|function| ObjectRef::from_obj(&*function)).filter(|loser| !owner.contains(loser)));
-    }
-    rivals
 }
 
 /// Keeps the Service with the Function's name, and those of its tags. It leads through the gateway once the gateway has

@@ -70,6 +70,11 @@ pub fn is_service_name(name: &str) -> bool {
         && name.chars().all(is_inner)
 }
 
+/// The name that a Service leads to.
+pub fn name_of(service: &Service) -> Option<&String> {
+    service.spec.as_ref()?.external_name.as_ref()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,7 +20,10 @@ use openfunction_proto::{
 pub use entry::{leads_to, may_enter_by, name as entry_name};
 pub use listeners::{certificate_names, effective, is_internal, is_open, is_special, short, speaks_http};
 pub use reconcile::{admit, reconcile, refusal};
-pub use set::{LISTENER_SET, is_of, is_twin, is_used as uses_listener_set, name as listener_set, parent};
+pub use set::{
+    LISTENER_SET, gateway_of as gateway_of_set, is_of, is_twin, is_used as uses_listener_set, name as listener_set,
+    parent,
+};
 
 use crate::ABOUT;
 

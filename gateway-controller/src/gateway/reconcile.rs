@@ -175,10 +175,7 @@ type Admitted = (GatewayRef, Option<Arc<KubernetesGateway>>);
 ///
 /// # Errors
 /// Reason and message of what is wrong with it. Neither listeners nor routes may then be put there.
-pub fn admit(
-    gateway: &Gateway,
-    context: &Context,
-) -> Result<Admitted, (&'static str, String)> {
+pub fn admit(gateway: &Gateway, context: &Context) -> Result<Admitted, (&'static str, String)> {
     let Some(target) = target(gateway) else {
         let message = "spec.gatewayRef: Required value: must specify gatewayRef or gatewayDef";
         return Err((INVALID_SPEC, message.to_owned()));

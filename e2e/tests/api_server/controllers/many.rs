@@ -259,6 +259,21 @@ async fn of_2000_random_gateways_and_functions_each_has_a_condition_and_a_second
     let refused = functions.iter().filter(is_refused).count() as u64;
     let of_routes = writes.remove("kind=\"httproutes\",verb=\"patch\"").unwrap_or_default();
     assert!(of_routes <= 3 * refused, "{of_routes} writes of {refused} routes that are refused");
+    {
+        let mut reasons = BTreeMap::new();
+        for gateway in Api::<Gateway>::all(world.client.clone()).list(&ListParams::default()).await.unwrap() {
+            let ready = gateway.status.unwrap().conditions.into_iter().find(|c| c.type_ == "Ready").unwrap();
+            let key = format!(
+                "{} {} {} def={}",
+                ready.status,
+                ready.reason,
+                &ready.message[..ready.message.len().min(150)],
+                gateway.spec.gateway_def.is_some()
+            );
+            *reasons.entry(key).or_insert(0) += 1;
+        }
+        println!("DBG {writes:?} {reasons:#?}");
+    }
     assert!(writes.is_empty(), "{writes:?}");
     again.end().await;
 }

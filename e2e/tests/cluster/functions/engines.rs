@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use e2e::demo;
 use serde_json::{Value, json};
 
-use super::{Deployed, update::Load};
+use super::{Deployed, GATEWAY, update::Load};
 
 /// Requests in a second while something changes.
 const PER_SECOND: u32 = 100;
@@ -73,7 +73,7 @@ async fn tr18_updates_bounds_and_engines_change_under_load_and_no_request_fails(
     let mut deployed = Deployed::new("engines", page("knative", "one"));
     deployed.is_ready();
     deployed.is_served("/").await;
-    let load = Load::begin(deployed.external_host(), PER_SECOND);
+    let load = Load::begin(GATEWAY, deployed.external_host(), PER_SECOND);
 
     deployed.change(|manifest| says(manifest, "two"));
     deployed.is_ready();

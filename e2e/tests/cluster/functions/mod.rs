@@ -9,7 +9,7 @@ mod how_to;
 mod reinstall;
 pub mod routes;
 mod samples;
-mod update;
+pub mod update;
 
 use std::{
     path::Path,
@@ -79,11 +79,11 @@ impl Deployed {
         self.apply();
     }
 
-    fn object(&self) -> Value {
+    pub fn object(&self) -> Value {
         serde_json::from_str(&self.namespace.kubectl(&["get", "fn", &self.name, "-o", "json"])).unwrap()
     }
 
-    fn condition(&self, type_: &str) -> Value {
+    pub fn condition(&self, type_: &str) -> Value {
         let object = self.object();
         let conditions = object.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
         let is_asked = |c: &Value| c["type"] == type_ && c["observedGeneration"] == object["metadata"]["generation"];
@@ -123,12 +123,12 @@ impl Deployed {
     }
 
     /// An address of the status.
-    fn address(&self, type_: &str) -> String {
+    pub fn address(&self, type_: &str) -> String {
         let path = format!(r#"jsonpath={{.status.addresses[?(@.type=="{type_}")].value}}"#);
         self.namespace.kubectl(&["get", "fn", &self.name, "-o", &path])
     }
 
-    fn external_host(&self) -> String {
+    pub fn external_host(&self) -> String {
         let address = self.address("External");
         address.trim_start_matches("http://").split('/').next().unwrap().to_owned()
     }

@@ -26,17 +26,18 @@ pub struct Implementation {
 }
 
 /// An OpenFunction Gateway of a test on one of them, in a namespace of its own.
-struct Place {
-    on: Implementation,
-    namespace: Namespace,
+pub struct Place {
+    pub namespace: Namespace,
+    /// Those that it may use.
+    allowed: Vec<Implementation>,
 }
 
 impl Place {
-    fn new(test: &str, on: Implementation) -> Self {
+    pub fn new(test: &str, on: Implementation) -> Self {
         // Not for longer: the Functions of the test ask for it, too, and somebody may wait to have it alone.
         let _installed = super::product();
         let namespace = Namespace::new(&format!("{test}-gateway-{}", on.name));
-        let place = Self { on, namespace };
+        let mut place = Self { namespace, allowed: Vec::new() };
         let name = &place.namespace.name;
         let listener =
             json!({"name": name, "port": 80, "protocol": "HTTP", "allowedRoutes": {"namespaces": {"from": "All"}}});
@@ -48,16 +49,23 @@ impl Place {
         let refused = r#"--for=jsonpath={.status.conditions[?(@.type=="Ready")].reason}=RefNotPermitted"#;
         let kind = "gateways.networking.openfunction.io/own";
         place.namespace.kubectl(&["wait", kind, refused, "--timeout=60s"]);
-        let grant = json!({"apiVersion": "gateway.networking.k8s.io/v1beta1", "kind": "ReferenceGrant", "metadata": {"name": name, "namespace": on.namespace}, "spec": {
-            "from": [{"group": "networking.openfunction.io", "kind": "Gateway", "namespace": name}],
-            "to": [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": on.name}]}});
-        place.namespace.cluster.apply(&[grant]).unwrap();
+        place.allow(on);
         place.namespace.kubectl(&["wait", kind, "--for=condition=Ready", "--timeout=60s"]);
         place
     }
 
+    /// Lets it use a Gateway of another namespace.
+    pub fn allow(&mut self, on: Implementation) {
+        let name = &self.namespace.name;
+        let grant = json!({"apiVersion": "gateway.networking.k8s.io/v1beta1", "kind": "ReferenceGrant", "metadata": {"name": name, "namespace": on.namespace}, "spec": {
+            "from": [{"group": "networking.openfunction.io", "kind": "Gateway", "namespace": name}],
+            "to": [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": on.name}]}});
+        self.namespace.cluster.apply(&[grant]).unwrap();
+        self.allowed.push(on);
+    }
+
     /// A Function that echoes, with a route here.
-    fn echo(&self, name: &str, engine: &str, mut route: Value) -> Value {
+    pub fn echo(&self, name: &str, engine: &str, mut route: Value) -> Value {
         route["gatewayRef"] = json!({"name": "own", "namespace": self.namespace.name});
         json!({"apiVersion": "core.openfunction.io/v1beta2", "kind": "Function", "metadata": {"name": name}, "spec": {
             "image": "python", "serving": {"triggers": {"http": {"engine": engine, "route": route}},
@@ -68,7 +76,9 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let grant = format!("referencegrant/{}", self.namespace.name);
-        let _ = self.namespace.cluster.kubectl().args(["-n", self.on.namespace, "delete", &grant]).output();
+        for on in &self.allowed {
+            let _ = self.namespace.cluster.kubectl().args(["-n", on.namespace, "delete", &grant]).output();
+        }
     }
 }
 
@@ -217,7 +227,7 @@ pub async fn requests_reach_a_backend_in_another_namespace_with_the_host_that_it
     eventually("the ReferenceGrant goes with the last Function", || (!is_granted()).then_some(()));
 }
 
-const CONTOUR: Implementation =
+pub const CONTOUR: Implementation =
     Implementation { name: "contour", namespace: "projectcontour", address: super::GATEWAY, not_listed: &[] };
 
 #[tokio::test(flavor = "multi_thread")]

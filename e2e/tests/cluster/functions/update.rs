@@ -21,7 +21,8 @@ pub struct Load {
 }
 
 impl Load {
-    pub fn begin(host: String, per_second: u32) -> Self {
+    /// `address` is that of a gateway.
+    pub fn begin(address: &'static str, host: String, per_second: u32) -> Self {
         let (stop, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (ended, noted) = (stop.clone(), answers.clone());
         let task = tokio::spawn(async move {
@@ -32,7 +33,7 @@ impl Load {
                 pace.tick().await;
                 let (client, host, noted) = (client.clone(), host.clone(), noted.clone());
                 requests.spawn(async move {
-                    let answer = match get(&client, GATEWAY, &host).await {
+                    let answer = match get(&client, address, &host).await {
                         Ok((200..=299, body)) => Ok(body),
                         Ok((status, body)) => Err(format!("{status} {body}")),
                         Err(error) => Err(format!("{error:?}")),
@@ -45,11 +46,16 @@ impl Load {
         Self { stop, answers, task }
     }
 
-    /// How many answers there were; panics if one was a failure.
-    pub async fn end(self) -> usize {
+    /// What became of every request, in the order in which that was known.
+    pub async fn stop(self) -> Vec<Result<String, String>> {
         self.stop.store(true, Ordering::SeqCst);
         self.task.await.unwrap();
-        let answers = self.answers.lock().unwrap();
+        std::mem::take(&mut *self.answers.lock().unwrap())
+    }
+
+    /// How many answers there were; panics if one was a failure.
+    pub async fn end(self) -> usize {
+        let answers = self.stop().await;
         let failed: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
         assert!(failed.is_empty(), "{} of {} requests failed, the first: {}", failed.len(), answers.len(), failed[0]);
         answers.len()
@@ -62,7 +68,7 @@ async fn rt20_another_source_changes_the_answer_and_no_request_fails() {
     deployed.is_ready();
     deployed.is_served("/").await;
     let old = deployed.object().pointer("/status/serving/resourceRef").unwrap().as_str().unwrap().to_owned();
-    let load = Load::begin(deployed.external_host(), 50);
+    let load = Load::begin(GATEWAY, deployed.external_host(), 50);
     let commit = work.push(&repository, greet("server.js", "Good evening!"));
     let began = Instant::now();
     deployed.change(|manifest| manifest["spec"]["build"]["srcRepo"] = source(&repository, &commit));
