@@ -151,6 +151,8 @@ pub struct Context {
     pub services: Shared<Service>,
     /// All Services.
     pub all_services: Shared<PartialObjectMeta<Service>>,
+    /// Services with load balancers.
+    pub balancers: Shared<Service>,
     /// EndpointSlices of this controller.
     pub slices: Shared<EndpointSlice>,
     /// The OpenFunction Gateway of functions that name none.
@@ -284,7 +286,7 @@ pub async fn run(mut runtime: Runtime, flags: Flags) -> anyhow::Result<()> {
     let functions = runtime.shared::<Function>();
     let gateways = runtime.shared::<Gateway>();
     let (services, all_services) = (runtime.shared::<Service>(), runtime.shared::<PartialObjectMeta<Service>>());
-    let slices = runtime.shared::<EndpointSlice>();
+    let (slices, balancers) = (runtime.shared::<EndpointSlice>(), runtime.shared::<Service>());
     let (kubernetes_gateways, routes) = (Shared::<KubernetesGateway>::new(None), Shared::<HttpRoute>::new(None));
     let listener_sets = Shared::<ListenerSet>::new(None);
     let (grants, classes) = (Shared::<ReferenceGrant>::new(None), Shared::<GatewayClass>::new(None));
@@ -299,9 +301,11 @@ pub async fn run(mut runtime: Runtime, flags: Flags) -> anyhow::Result<()> {
     runtime.follow_also(&services, &here, ours(), |service| service.status = None);
     runtime.follow_also(&slices, &here, ours(), |_| {});
     runtime.follow_also(&all_services, &there, watcher::Config::default(), |service| {
-        service.metadata.labels = None;
+        service.metadata.labels.iter_mut().for_each(|labels| labels.retain(|key, _| key == gateway::GATEWAY_NAME));
         service.metadata.annotations = None;
     });
+    let with_balancers = watcher::Config::default().fields("spec.type=LoadBalancer");
+    runtime.follow_also(&balancers, &there, with_balancers, |service| service.spec = None);
     runtime.follow_optional(&kubernetes_gateways, GATEWAYS, &there, watcher::Config::default(), |_| {});
     runtime.follow_optional(&listener_sets, LISTENER_SETS, &there, watcher::Config::default(), |_| {});
     let of_functions = watcher::Config::default().labels(children::FUNCTION);
@@ -324,6 +328,7 @@ pub async fn run(mut runtime: Runtime, flags: Flags) -> anyhow::Result<()> {
         routes: routes.clone(),
         services: services.clone(),
         all_services: all_services.clone(),
+        balancers,
         slices: slices.clone(),
         default_gateway: GatewayRef {
             name: flags.default_gateway_name.clone(),
@@ -356,6 +361,7 @@ pub async fn run(mut runtime: Runtime, flags: Flags) -> anyhow::Result<()> {
                 everything(&context.gateways, changed(&context.gateways, |_| ()).map(drop).boxed()),
                 everything(&context.gateways, changed(&context.grants, |_| ()).map(drop).boxed()),
                 everything(&context.gateways, context.classes.subscribe().map(|_| ()).boxed()),
+                everything(&context.gateways, context.balancers.subscribe().map(|_| ()).boxed()),
                 triggers(&functions, of_certificate(&context)),
             ];
             let of_functions = vec![

@@ -1,5 +1,7 @@
 //! The Service `gateway` beside an OpenFunction Gateway: the entry of all functions inside the cluster.
 
+use std::sync::Arc;
+
 use controller_runtime::{
     children,
     names::{self, DNS_LABEL},
@@ -56,32 +58,66 @@ pub enum Entry {
     Addresses(Vec<String>),
 }
 
-/// Names under which an implementation may publish its proxies for a Kubernetes Gateway.
+/// Names under which an implementation may publish its proxies for a Kubernetes Gateway, in its namespace.
 fn known_services(kubernetes: &str) -> [String; 3] {
     [format!("{kubernetes}-envoy"), format!("envoy-{kubernetes}"), "envoy".to_owned()]
+}
+
+/// Label with the name of its Gateway on a Service that an implementation made for one (GEP-1762).
+pub const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
+
+fn is_made_for(service: &PartialObjectMeta<Service>, kubernetes: &str) -> bool {
+    service.labels().get(GATEWAY_NAME).is_some_and(|name| name == kubernetes)
 }
 
 /// Whether a Service may be the one behind the entry of an OpenFunction Gateway.
 pub fn may_enter_by(gateway: &Gateway, service: &PartialObjectMeta<Service>) -> bool {
     target(gateway).is_some_and(|target| {
         service.namespace().as_deref() == Some(&target.namespace)
-            && known_services(&target.name).contains(&service.name_any())
+            && (known_services(&target.name).contains(&service.name_any()) || is_made_for(service, &target.name))
     })
 }
 
-/// Where the entry leads: the hostname of the Gateway, else a Service of a known name, else its addresses (N15).
-pub fn find(gateway: &Gateway, kubernetes: &KubernetesGateway, exists: impl Fn(&str, &str) -> bool) -> Option<Entry> {
+/// The addresses of a load balancer that leads to a Service.
+fn balanced(service: &Service) -> impl Iterator<Item = &str> {
+    let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+    let ingress = balancer.and_then(|balancer| balancer.ingress.as_ref()).into_iter().flatten();
+    ingress.filter_map(|ingress| ingress.ip.as_deref())
+}
+
+/// Where the entry leads: to the hostname of the Gateway; else to a Service of a known name or label, or one that a load
+/// balancer with an address of the Gateway leads to; else to the addresses (N15). Addresses of load balancers are the last
+/// choice, since not every network takes its own pods there.
+pub fn find(
+    gateway: &Gateway,
+    kubernetes: &KubernetesGateway,
+    services: &[Arc<PartialObjectMeta<Service>>],
+    balancers: &[Arc<Service>],
+) -> Option<Entry> {
     let addresses = kubernetes.status.as_ref().map(|status| status.addresses.clone()).unwrap_or_default();
     if let Some(address) = addresses.iter().find(|address| address.type_ == "Hostname") {
         // Some implementations add the port.
         return Some(Entry::Name(address.value.split(':').next().unwrap_or_default().to_owned()));
     }
-    let namespace = kubernetes.namespace().unwrap_or_default();
-    if let Some(name) = known_services(&kubernetes.name_any()).into_iter().find(|name| exists(&namespace, name)) {
-        return Some(Entry::Name(format!("{name}.{namespace}.svc.{}", gateway.spec.cluster_domain)));
-    }
     let ips: Vec<_> =
         addresses.into_iter().filter(|address| address.type_ == "IPAddress").map(|address| address.value).collect();
+    let (namespace, name) = (kubernetes.namespace().unwrap_or_default(), kubernetes.name_any());
+    let there = |service: &&Arc<PartialObjectMeta<Service>>| service.namespace().as_deref() == Some(&namespace);
+    let mut there: Vec<_> = services.iter().filter(there).collect();
+    there.sort_by_key(|service| service.name_any());
+    let known = known_services(&name);
+    let named = known.iter().find_map(|known| there.iter().find(|service| service.name_any() == *known));
+    let made = named.or_else(|| there.iter().find(|service| is_made_for(service, &name)));
+    let place = |namespace: &str, name: &str| format!("{name}.{namespace}.svc.{}", gateway.spec.cluster_domain);
+    if let Some(service) = made {
+        return Some(Entry::Name(place(&namespace, &service.name_any())));
+    }
+    let mut behind: Vec<_> =
+        balancers.iter().filter(|service| balanced(service).any(|ip| ips.iter().any(|own| own == ip))).collect();
+    behind.sort_by_key(|service| (service.namespace(), service.name_any()));
+    if let Some(service) = behind.first() {
+        return Some(Entry::Name(place(&service.namespace().unwrap_or_default(), &service.name_any())));
+    }
     (!ips.is_empty()).then_some(Entry::Addresses(ips))
 }
 
@@ -158,26 +194,42 @@ mod tests {
 
     use super::*;
 
-    fn found(addresses: Value, services: &[&str]) -> Option<Entry> {
+    fn found(addresses: Value, services: &[Value]) -> Option<Entry> {
         let spec = json!({"domain": "ofn.io", "gatewaySpec": {"listeners": []}});
         let gateway: Gateway = serde_json::from_value(json!({"metadata": {"name": "o"}, "spec": spec})).unwrap();
         let kubernetes = json!({"metadata": {"name": "front", "namespace": "infra"}, "spec": {}, "status": {"addresses": addresses}});
-        find(&gateway, &serde_json::from_value(kubernetes).unwrap(), |namespace, name| {
-            namespace == "infra" && services.contains(&name)
-        })
+        let all: Vec<Arc<Service>> =
+            services.iter().map(|service| Arc::new(serde_json::from_value(service.clone()).unwrap())).collect();
+        let metadata: Vec<_> = services.iter().map(|s| Arc::new(serde_json::from_value(s.clone()).unwrap())).collect();
+        find(&gateway, &serde_json::from_value(kubernetes).unwrap(), &metadata, &all)
+    }
+
+    fn service(namespace: &str, name: &str, more: Value) -> Value {
+        let mut service = json!({"metadata": {"name": name, "namespace": namespace}});
+        service["metadata"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        service
     }
 
     #[test]
-    fn the_entry_is_the_hostname_then_a_known_service_then_the_addresses() {
+    fn n15_the_entry_is_the_hostname_then_the_service_of_the_proxies_then_the_addresses() {
+        let leads = |name: &str| Some(Entry::Name(format!("{name}.svc.cluster.local")));
+        let known = |name: &str| service("infra", name, json!({}));
         let both = json!([{"type": "IPAddress", "value": "10.0.0.1"}, {"type": "Hostname", "value": "gw.infra.svc.cluster.local:80"}]);
-        assert_eq!(found(both, &["envoy"]), Some(Entry::Name("gw.infra.svc.cluster.local".to_owned())));
+        assert_eq!(found(both, &[known("envoy")]), leads("gw.infra"));
         let ip = json!([{"type": "IPAddress", "value": "10.0.0.1"}]);
-        assert_eq!(
-            found(ip.clone(), &["envoy-front"]),
-            Some(Entry::Name("envoy-front.infra.svc.cluster.local".to_owned()))
-        );
-        assert_eq!(found(ip, &[]), Some(Entry::Addresses(vec!["10.0.0.1".to_owned()])), "N15");
+        assert_eq!(found(ip.clone(), &[known("envoy-front")]), leads("envoy-front.infra"));
+        let labelled = |gateway: &str| service("infra", "front-istio", json!({"labels": {GATEWAY_NAME: gateway}}));
+        assert_eq!(found(ip.clone(), &[labelled("front")]), leads("front-istio.infra"));
+        let mut balanced = service("proxies", "traefik", json!({}));
+        balanced["status"] = json!({"loadBalancer": {"ingress": [{"ip": "10.0.0.1"}]}});
+        assert_eq!(found(ip.clone(), &[labelled("other"), balanced.clone()]), leads("traefik.proxies"));
+        assert_eq!(found(json!([{"type": "IPAddress", "value": "10.0.0.2"}]), &[balanced]), addresses("10.0.0.2"));
+        assert_eq!(found(ip, &[]), addresses("10.0.0.1"));
         assert_eq!(found(json!([]), &[]), None);
+    }
+
+    fn addresses(ip: &str) -> Option<Entry> {
+        Some(Entry::Addresses(vec![ip.to_owned()]))
     }
 
     fn gateway(name: &str, created: &str) -> Gateway {

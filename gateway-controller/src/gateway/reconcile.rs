@@ -151,10 +151,8 @@ async fn converge(
     } else {
         status::of(gateway, &kubernetes, is_current)
     };
-    let exists = |namespace: &str, name: &str| {
-        context.all_services.store().get(&ObjectRef::new(name).within(namespace)).is_some()
-    };
-    match entry::find(gateway, &kubernetes, exists) {
+    let (services, balancers) = (context.all_services.store().state(), context.balancers.store().state());
+    match entry::find(gateway, &kubernetes, &services, &balancers) {
         // Requests must not come in where no route is yet.
         Some(_) if !may_enter(gateway, context, &target) => converged.look_again(SOON),
         Some(entry) => enter(gateway, context, &target, &entry, &mut converged).await?,
