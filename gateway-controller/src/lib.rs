@@ -453,6 +453,8 @@ fn of_certificate(context: &Arc<Context>) -> impl Fn(&Function) -> Vec<ObjectRef
 /// The Functions that claim what a route claims, too, when its spec changes, or it comes or goes.
 fn follow_claims(context: &Arc<Context>) -> BoxStream<'static, ObjectRef<Function>> {
     let (context, mut known) = (context.clone(), HashMap::new());
+    // What there is when we begin is looked at anyway.
+    known.extend(context.routes.store().state().into_iter().map(|route| (ObjectRef::from_obj(&*route), route)));
     let routes = context.routes.subscribe();
     let concerned = routes.flat_map(move |changed| {
         let key = ObjectRef::from_obj(&*changed);
@@ -463,7 +465,7 @@ fn follow_claims(context: &Arc<Context>) -> BoxStream<'static, ObjectRef<Functio
         };
         let version =
             |route: &Option<Arc<HttpRoute>>| route.as_ref().map(|route| (route.uid(), route.metadata.generation));
-        let has_changed = version(&was) != version(&is);
+        let has_changed = version(&was) != version(&is) && context.routes.is_synced();
         let rivals = has_changed.then(|| function::rivals(&context, was.as_deref(), is.as_deref()));
         futures::stream::iter(rivals.unwrap_or_default())
     });
@@ -484,17 +486,21 @@ fn changed<K: Watched, A: PartialEq + Clone + Send + 'static>(
     shared: &Shared<K>,
     and: impl Fn(&K) -> A + Send + 'static,
 ) -> BoxStream<'static, (ObjectRef<K>, Existence)> {
-    let (store, mut known) = (shared.store().clone(), HashMap::new());
-    let changes = shared.subscribe().filter_map(move |object| {
+    let state = move |object: &K| (object.uid(), object.meta().generation, and(object));
+    // What there is when we begin is looked at anyway.
+    let mut known: HashMap<_, _> =
+        shared.store().state().iter().map(|object| (ObjectRef::from_obj(&**object), state(object))).collect();
+    let (subscribed, shared) = (shared.subscribe(), shared.clone());
+    let changes = subscribed.filter_map(move |object| {
         let key = ObjectRef::from_obj(&*object);
-        let now = store.get(&key).map(|object| (object.uid(), object.meta().generation, and(&object)));
+        let now = shared.store().get(&key).map(|object| state(&object));
         let before = match &now {
             Some(now) => known.insert(key.clone(), now.clone()),
             None => known.remove(&key),
         };
         let uid = |state: &Option<(Option<String>, Option<i64>, A)>| state.as_ref().and_then(|state| state.0.clone());
         let existence = if uid(&before) == uid(&now) { Existence::Kept } else { Existence::Changed };
-        std::future::ready((before != now).then_some((key, existence)))
+        std::future::ready((before != now && shared.is_synced()).then_some((key, existence)))
     });
     changes.boxed()
 }
