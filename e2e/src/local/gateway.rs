@@ -62,6 +62,14 @@ impl Part for Contour {
             "examples/contour/03-contour.yaml",
             "examples/contour/03-envoy.yaml",
         ])?);
+        // A machine that is busy must not take the gateway from everybody.
+        for object in objects.iter_mut().filter(|object| object["kind"] == "DaemonSet") {
+            let containers = object["spec"]["template"]["spec"]["containers"].as_array_mut();
+            for probe in containers.into_iter().flatten().filter_map(|container| container.get_mut("readinessProbe")) {
+                probe["failureThreshold"] = json!(30);
+                probe["timeoutSeconds"] = json!(5);
+            }
+        }
         Ok(objects)
     }
 

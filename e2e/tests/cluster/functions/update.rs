@@ -33,7 +33,16 @@ impl Load {
                 pace.tick().await;
                 let (client, host, noted) = (client.clone(), host.clone(), noted.clone());
                 requests.spawn(async move {
-                    let answer = match get(&client, address, &host).await {
+                    let mut answer = get(&client, address, &host).await;
+                    // That the proxy itself is not reached says nothing of the function.
+                    for _ in 0..10 {
+                        if !answer.as_ref().is_err_and(reqwest::Error::is_connect) {
+                            break;
+                        }
+                        tokio::time::sleep(Duration::from_millis(200)).await;
+                        answer = get(&client, address, &host).await;
+                    }
+                    let answer = match answer {
                         Ok((200..=299, body)) => Ok(body),
                         Ok((status, body)) => Err(format!("{status} {body}")),
                         Err(error) => Err(format!("{error:?}")),
