@@ -11,7 +11,7 @@ use kube::{
 use serde_json::Value;
 
 /// Time in which a condition must come about; far more than it takes.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(90);
 
 /// The shared server, a client that may do everything, and a namespace of one's own.
 pub async fn server() -> (&'static ApiServer, Client, String) {

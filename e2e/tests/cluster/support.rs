@@ -13,7 +13,7 @@ use e2e::{
 use reqwest::header::HOST;
 
 /// Time in which a condition must come about; far more than it takes.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A server that answers any path below `/cgi-bin/echo` with its name and the Host that it saw.
 pub const ECHO: &str = r#"mkdir -p /tmp/www/cgi-bin
