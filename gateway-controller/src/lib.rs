@@ -391,23 +391,29 @@ pub async fn run(mut runtime: Runtime, flags: Flags) -> anyhow::Result<()> {
         .await
 }
 
-/// The OpenFunction Gateways that a change of a Kubernetes Gateway, or of a Service that may be its entry, concerns.
+/// The OpenFunction Gateways that a change of a Kubernetes Gateway, of its ListenerSet, or of a Service that may be its entry,
+/// concerns.
 fn follow_gateways(context: &Arc<Context>) -> BoxStream<'static, ObjectRef<Gateway>> {
-    let (gateways, store) = (context.gateways.store().clone(), context.gateways.store().clone());
-    let of_gateway = context.kubernetes_gateways.subscribe().flat_map(move |changed| {
-        let concerned = gateways.state().into_iter().filter(|gateway| gateway::concerns(gateway, &changed));
+    let all = [
+        concerned_by(&context.gateways, &context.kubernetes_gateways, gateway::concerns),
+        concerned_by(&context.gateways, &context.all_services, gateway::may_enter_by),
+        concerned_by(&context.gateways, &context.listener_sets, gateway::concerns_set),
+    ];
+    futures::stream::select_all(all).boxed()
+}
+
+/// The OpenFunction Gateways that a change of an object concerns.
+fn concerned_by<K: Watched>(
+    gateways: &Shared<Gateway>,
+    shared: &Shared<K>,
+    concerns: fn(&Gateway, &K) -> bool,
+) -> BoxStream<'static, ObjectRef<Gateway>> {
+    let store = gateways.store().clone();
+    let concerned = shared.subscribe().flat_map(move |changed| {
+        let concerned = store.state().into_iter().filter(|gateway| concerns(gateway, &changed));
         futures::stream::iter(concerned.map(|gateway| ObjectRef::from_obj(&*gateway)).collect::<Vec<_>>())
     });
-    let of_service = context.all_services.subscribe().flat_map(move |changed| {
-        let concerned = store.state().into_iter().filter(|gateway| gateway::may_enter_by(gateway, &changed));
-        futures::stream::iter(concerned.map(|gateway| ObjectRef::from_obj(&*gateway)).collect::<Vec<_>>())
-    });
-    let store = context.gateways.store().clone();
-    let of_set = context.listener_sets.subscribe().flat_map(move |changed| {
-        let concerned = store.state().into_iter().filter(|gateway| gateway::concerns_set(gateway, &changed));
-        futures::stream::iter(concerned.map(|gateway| ObjectRef::from_obj(&*gateway)).collect::<Vec<_>>())
-    });
-    futures::stream::select(of_gateway, futures::stream::select(of_service, of_set)).boxed()
+    concerned.boxed()
 }
 
 /// The Functions that must look again: those of an OpenFunction Gateway whose spec has changed, or which came or went,

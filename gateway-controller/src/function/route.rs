@@ -219,8 +219,8 @@ impl Routed<'_> {
 
     /// Whether the listener is there that a parent of a route of this Kubernetes Gateway means.
     pub fn has(&self, parent: &ParentReference) -> bool {
-        let listeners = match (parent.kind.as_str(), self.set) {
-            (gateway::LISTENER_SET, set) => set.map(|set| set.spec.listeners.as_slice()).unwrap_or_default(),
+        let listeners = match parent.kind.as_str() {
+            gateway::LISTENER_SET => self.set.map(|set| set.spec.listeners.as_slice()).unwrap_or_default(),
             _ => &self.kubernetes.spec.listeners,
         };
         listeners.iter().any(|listener| Some(&listener.name) == parent.section_name.as_ref())

@@ -176,7 +176,7 @@ fn traffic(dice: &mut Dice, name: &str) -> Value {
 const LONG: Duration = Duration::from_secs(150);
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "all but the last check holds: a second process sends about 50 patches to OpenFunction Gateways that change nothing"]
+#[ignore = "the last checks do not hold: a second process sends 189 writes of 61 refused routes, and about 50 patches of gateways that change nothing"]
 async fn of_2000_random_gateways_and_functions_each_has_a_condition_and_a_second_pass_makes_no_request() {
     let world = World::with_gateway().await;
     let _stand_in = StandIn::start(&world);
@@ -265,7 +265,7 @@ async fn of_2000_random_gateways_and_functions_each_has_a_condition_and_a_second
     };
     let refused = functions.iter().filter(is_refused).count() as u64;
     let of_routes = writes.remove("kind=\"httproutes\",verb=\"patch\"").unwrap_or_default();
-    assert!(of_routes <= 5 * refused, "{of_routes} writes of {refused} routes that are refused");
+    assert!(of_routes <= 3 * refused, "{of_routes} writes of {refused} routes that are refused");
     assert!(writes.is_empty(), "{writes:?}");
     again.end().await;
 }
