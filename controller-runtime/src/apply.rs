@@ -1,5 +1,7 @@
 //! Server-side apply that writes only on a difference, and refuses what belongs to somebody else.
 
+mod refusals;
+
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
@@ -16,6 +18,7 @@ use kube::{
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use self::refusals::Refusals;
 use crate::{
     backoff::{self, LONGEST_PAUSE},
     client::told,
@@ -186,6 +189,7 @@ pub struct Applier {
     last: Mutex<HashMap<Key, Last>>,
     /// resourceVersion of each object before its status was last written.
     before: Mutex<HashMap<Key, String>>,
+    refusals: Refusals,
 }
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -215,7 +219,7 @@ struct Last {
 impl Applier {
     /// An applier whose field manager is named like its binary, or like the owner that it applies for.
     pub fn new(client: Client, manager: impl Into<String>) -> Self {
-        Self { client, manager: manager.into(), last: Mutex::default(), before: Mutex::default() }
+        Self { client, manager: manager.into(), last: Mutex::default(), before: Mutex::default(), refusals: Refusals::default() }
     }
 
     /// Makes `live` (the object in the cache, if there is one) hold all of `wanted`.
@@ -235,6 +239,10 @@ impl Applier {
         };
         let failed =
             |source| ApplyError::Api { kind: key.kind.clone(), name: key.name.clone(), source: Box::new(source) };
+        let seen = live.and_then(version_of);
+        if let Some(refusal) = self.refusals.of(&key, &hash, seen) {
+            return Err(failed(refusal));
+        }
         // What is not in the cache may exist all the same: the cache may be late, or hold only what has our label.
         let found = match live {
             Some(_) => None,
@@ -249,7 +257,7 @@ impl Applier {
                 return Ok(Applied::Unchanged);
             };
             let difference = without_secrets(&key, difference);
-            version = live.pointer("/metadata/resourceVersion").and_then(Value::as_str).map(str::to_owned);
+            version = version_of(live).map(str::to_owned);
             match self.hold_back(&key, &hash, &difference, version.as_deref()) {
                 Hold::No => {}
                 Hold::CacheIsLate => return Ok(Applied::Unchanged),
@@ -262,7 +270,14 @@ impl Applier {
             params = params.force();
             before = Some(difference);
         }
-        let written = api.patch(&key.name, &params, &Patch::Apply(&wanted_json)).await.map_err(failed)?;
+        let written = match api.patch(&key.name, &params, &Patch::Apply(&wanted_json)).await {
+            Ok(written) => written,
+            Err(error) => {
+                self.refusals.note(&key, &hash, seen, &error);
+                return Err(failed(error));
+            }
+        };
+        self.refusals.forget(&key);
         let refused = contained::difference(&wanted_json, &to_json(&written)).map(|d| without_secrets(&key, d));
         if let Some(difference) = refused.clone().or(before) {
             self.remember(key, hash, difference, refused.is_some(), version);
@@ -537,6 +552,10 @@ impl Applier {
         object.annotations_mut().insert(annotation, hash.clone());
         (object, hash)
     }
+}
+
+fn version_of(live: &Value) -> Option<&str> {
+    live.pointer("/metadata/resourceVersion").and_then(Value::as_str)
 }
 
 /// Whether an apply waits.

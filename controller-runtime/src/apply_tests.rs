@@ -134,3 +134,22 @@ async fn the_values_of_a_secret_are_not_told() {
     assert!(told.contains("(hidden)") && !told.contains("old"), "{told}");
     api.finish();
 }
+
+#[tokio::test]
+async fn what_is_found_invalid_is_not_sent_again_at_once() {
+    let api = FakeApi::new();
+    let applier = Applier::new(api.client(), "test-controller");
+    let live = held(&applier, "a");
+    let api = api.expect_failure(Method::PATCH, PATH, 422, "Invalid").expect_failure(Method::PATCH, PATH, 422, "Invalid");
+    let api = api.expect(Method::PATCH, PATH, held(&applier, "c"));
+    for _ in 0..3 {
+        assert!(applier.apply(wanted("b"), Some(&live)).await.unwrap_err().is_invalid());
+    }
+    // After the pause it is; and something else at once.
+    applier.refusals.wait(Duration::from_secs(1));
+    for _ in 0..2 {
+        assert!(applier.apply(wanted("b"), Some(&live)).await.unwrap_err().is_invalid());
+    }
+    assert!(matches!(applier.apply(wanted("c"), Some(&live)).await.unwrap(), Applied::Written(_)));
+    assert_eq!(api.finish().len(), 3);
+}

@@ -69,12 +69,8 @@ pub fn live<K: Watched + Serialize>(shared: &Shared<K>, namespace: &str, name: &
 
 /// The objects that an owner controls, in the order of their names.
 pub fn owned<K: Watched, O: Resource<DynamicType = ()>>(shared: &Shared<K>, owner: &O) -> Vec<Arc<K>> {
-    let (namespace, uid) = (owner.namespace(), owner.uid());
-    let is_owned = |object: &K| {
-        object.namespace() == namespace
-            && object.owner_references().iter().any(|o| o.controller == Some(true) && Some(&o.uid) == uid.as_ref())
-    };
-    let mut owned: Vec<_> = shared.store().state().into_iter().filter(|object| is_owned(object)).collect();
+    let mut owned = shared.owned().get(&owner.uid().unwrap_or_default());
+    owned.retain(|object| object.namespace() == owner.namespace());
     owned.sort_by_key(|object| object.name_any());
     owned
 }

@@ -16,6 +16,7 @@ pub mod driver;
 pub mod events;
 pub mod lease;
 pub mod metrics;
+pub mod index;
 pub mod names;
 pub mod optional;
 pub mod process;

@@ -33,6 +33,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::{
+    index::Index,
     optional::{OptionalApi, OptionalApis},
     readiness::Gate,
 };
@@ -59,6 +60,7 @@ pub struct Unreadable<K: Watched> {
 pub struct Shared<K: Watched> {
     store: Store<K>,
     writer: Arc<Mutex<Relay<K>>>,
+    owned: Index<K>,
     gate: Option<Gate>,
     /// Of our own: kube's `wait_until_ready` wakes only the last of several that wait.
     synced: watch::Sender<bool>,
@@ -69,6 +71,7 @@ impl<K: Watched> Clone for Shared<K> {
         Self {
             store: self.store.clone(),
             writer: self.writer.clone(),
+            owned: self.owned.clone(),
             gate: self.gate.clone(),
             synced: self.synced.clone(),
         }
@@ -79,12 +82,28 @@ impl<K: Watched> Shared<K> {
     /// An empty store. `gate` is opened once the first list is complete.
     pub fn new(gate: Option<Gate>) -> Self {
         let (store, writer) = reflector::store();
-        Self { store, writer: Arc::new(Mutex::new(Relay::new(writer))), gate, synced: watch::Sender::new(false) }
+        let owned = Index::new(store.clone(), |object: &K| controller_of(object).into_iter().collect());
+        let mut relay = Relay::new(writer);
+        relay.indexes.push(owned.clone());
+        Self { store, writer: Arc::new(Mutex::new(relay)), owned, gate, synced: watch::Sender::new(false) }
     }
 
     /// The objects that exist.
     pub fn store(&self) -> &Store<K> {
         &self.store
+    }
+
+    /// The objects by the uid of the owner that controls them.
+    pub fn owned(&self) -> &Index<K> {
+        &self.owned
+    }
+
+    /// The objects by keys that each of them has. To be made once, since it is kept for ever.
+    pub fn index(&self, keys: impl Fn(&K) -> Vec<String> + Send + Sync + 'static) -> Index<K> {
+        let mut relay = self.relay();
+        let index = Index::new(self.store.clone(), keys);
+        relay.indexes.push(index.clone());
+        index
     }
 
     /// Every object that exists, then every one that changes or goes, as it last was. Whether it still exists is told
@@ -281,6 +300,7 @@ struct Relay<K: Watched> {
     /// Sources whose first list is not complete.
     waiting: usize,
     subscribers: Vec<Arc<Queue<K>>>,
+    indexes: Vec<Index<K>>,
     /// Objects that cannot be read, and who wants to know.
     broken: HashMap<ObjectRef<K>, Unreadable<K>>,
     reports: Vec<UnboundedSender<Unreadable<K>>>,
@@ -296,6 +316,7 @@ impl<K: Watched> Relay<K> {
             known: Vec::new(),
             waiting: 0,
             subscribers: Vec::new(),
+            indexes: Vec::new(),
             broken: HashMap::new(),
             reports: Vec::new(),
             early: Some(HashMap::new()),
@@ -353,7 +374,7 @@ impl<K: Watched> Relay<K> {
                 // It may ask who owns a field, before nobody can any more.
                 prune(&mut object);
                 object.managed_fields_mut().clear();
-                self.write(object);
+                self.write(object, store);
             }
             // The last readable state stays: what it made goes on working. Not that of another object of the name.
             Err(InvalidObject { error, metadata }) => {
@@ -390,16 +411,24 @@ impl<K: Watched> Relay<K> {
         }
     }
 
-    fn write(&mut self, object: K) {
+    fn write(&mut self, object: K, store: &Store<K>) {
+        let key = ObjectRef::from_obj(&object);
         if let Some(early) = &mut self.early {
-            early.insert(ObjectRef::from_obj(&object), object);
+            early.insert(key, object);
             return;
         }
+        let was = store.get(&key);
         let event = Event::Apply(object);
         self.writer.apply_watcher_event(&event);
         if let Event::Apply(object) = event {
+            self.found_anew(was.as_deref(), Some(&object));
             self.tell(&Arc::new(object));
         }
+    }
+
+    /// Before anybody is told, who may look for it.
+    fn found_anew(&self, was: Option<&K>, is: Option<&K>) {
+        self.indexes.iter().for_each(|index| index.changed(was, is));
     }
 
     /// The list of a source is complete: what it had before and has no more was deleted while nobody looked.
@@ -420,6 +449,7 @@ impl<K: Watched> Relay<K> {
                 self.writer.apply_watcher_event(&Event::InitApply(object.clone()));
             }
             self.writer.apply_watcher_event(&Event::InitDone);
+            early.values().for_each(|object| self.found_anew(None, Some(object)));
             // Only now, since who is told looks into the store.
             early.into_values().for_each(|object| self.tell(&Arc::new(object)));
         }
@@ -432,7 +462,9 @@ impl<K: Watched> Relay<K> {
             return;
         }
         let Some(last) = last.map(Arc::new).or_else(|| store.get(key)) else { return };
+        let was = store.get(key);
         self.writer.apply_watcher_event(&Event::Delete((*last).clone()));
+        self.found_anew(was.as_deref(), None);
         self.tell(&last);
     }
 
@@ -462,6 +494,11 @@ impl<K: Watched> Relay<K> {
             queue.push(ObjectRef::from_obj(&**object), object.clone());
         }
     }
+}
+
+/// uid of the owner that controls an object.
+fn controller_of<K: Watched>(object: &K) -> Option<String> {
+    object.owner_references().iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.clone())
 }
 
 fn key_of<K: Watched>(invalid: &InvalidObject) -> ObjectRef<K> {

@@ -197,3 +197,38 @@ fn a_failed_watch_says_what_is_missing_and_what_to_do() {
     );
     assert!(forbidden.contains("cannot list"), "{forbidden}");
 }
+
+#[test]
+fn an_index_finds_objects_by_what_they_are_now() {
+    let shared = started();
+    let with = |name: &str, version: u64, data: &str| {
+        let mut object = object(name, version);
+        object.data = Some([("host".to_owned(), data.to_owned())].into());
+        DeserializeGuard(Ok(object))
+    };
+    let found = |index: &Index<ConfigMap>, key: &str| {
+        let mut found: Vec<_> = index.get(key).iter().map(|object| object.name_any()).collect();
+        found.sort();
+        found
+    };
+    let by_host = |object: &ConfigMap| object.data.iter().flat_map(|data| data.values().cloned()).collect();
+    let early = shared.index(by_host);
+    feed(&shared, vec![Event::Init, Event::InitApply(with("a", 1, "x")), Event::InitApply(with("b", 1, "x"))]);
+    assert!(found(&early, "x").is_empty(), "the list is not complete");
+    feed(&shared, vec![Event::InitDone]);
+    let late = shared.index(by_host);
+    for index in [&early, &late] {
+        assert_eq!(found(index, "x"), ["a", "b"]);
+        assert!(found(index, "y").is_empty());
+    }
+    feed(&shared, vec![Event::Apply(with("a", 2, "y")), Event::Delete(with("b", 3, "z"))]);
+    for index in [&early, &late] {
+        assert!(found(index, "x").is_empty() && found(index, "z").is_empty());
+        assert_eq!(found(index, "y"), ["a"]);
+    }
+    // Deleted while nobody looked; then the API goes.
+    feed(&shared, vec![Event::Init, Event::InitApply(with("c", 4, "y")), Event::InitDone]);
+    assert_eq!(found(&early, "y"), ["c"]);
+    shared.clear();
+    assert!(found(&early, "y").is_empty());
+}

@@ -17,6 +17,7 @@ use controller_runtime::{
     apply::Applier,
     children,
     events::Events,
+    index::Index,
     optional::{OptionalApi, OptionalApis},
     process::{self, About, Runtime, everything, triggers},
     status_api::Explained,
@@ -147,6 +148,12 @@ pub struct Context {
     pub listener_sets: Shared<ListenerSet>,
     /// HTTPRoutes of functions.
     pub routes: Shared<HttpRoute>,
+    /// These by hostname.
+    pub by_hostname: Index<HttpRoute>,
+    /// Functions with a backend in another namespace, by their own.
+    pub with_foreign_backends: Index<Function>,
+    /// Functions that have lost something to another.
+    pub losers: Index<Function>,
     /// Services of this controller.
     pub services: Shared<Service>,
     /// All Services.
@@ -325,7 +332,10 @@ pub async fn run(mut runtime: Runtime, flags: Flags) -> anyhow::Result<()> {
         gateways: gateways.clone(),
         kubernetes_gateways: kubernetes_gateways.clone(),
         listener_sets,
+        by_hostname: routes.index(|route| route.spec.hostnames.clone()),
         routes: routes.clone(),
+        with_foreign_backends: functions.index(function::grants::namespace_with_foreign_backends),
+        losers: functions.index(function::losers),
         services: services.clone(),
         all_services: all_services.clone(),
         balancers,

@@ -37,13 +37,17 @@ fn foreign(traffic: &[TrafficTarget], namespace: &str) -> BTreeMap<String, BTree
     foreign
 }
 
+/// The namespace of a Function that needs a grant for a backend, by which such Functions are found.
+pub fn namespace_with_foreign_backends(function: &Function) -> Vec<String> {
+    let namespace = function.namespace().unwrap_or_default();
+    let traffic = function.status.as_ref().map(|status| status.traffic.as_slice()).unwrap_or_default();
+    if foreign(traffic, &namespace).is_empty() { Vec::new() } else { vec![namespace] }
+}
+
 /// What the Functions of a namespace need, together.
 fn needed(context: &Context, namespace: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut needed: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for function in context.functions.store().state() {
-        if function.namespace().as_deref() != Some(namespace) {
-            continue;
-        }
+    for function in context.with_foreign_backends.get(namespace) {
         let traffic = function.status.as_ref().map(|status| status.traffic.as_slice()).unwrap_or_default();
         for (namespace, services) in foreign(traffic, namespace) {
             needed.entry(namespace).or_default().extend(services);

@@ -435,11 +435,10 @@ async fn enter(
 
 /// Whether a Service leads to the entry of some OpenFunction Gateway.
 fn leads_through_a_gateway(context: &Context, service: &Service) -> bool {
-    let Some(name) = name_of(service) else { return false };
-    context.gateways.store().state().iter().any(|gateway| {
-        let (entry, namespace) = (context.entry_name(gateway), gateway.namespace().unwrap_or_default());
-        *name == format!("{entry}.{namespace}.svc.{}", gateway.spec.cluster_domain)
-    })
+    let mut labels = name_of(service).into_iter().flat_map(|name| name.splitn(3, '.'));
+    let (Some(entry), Some(namespace)) = (labels.next(), labels.next()) else { return false };
+    let entry = context.services.store().get(&ObjectRef::new(entry).within(namespace));
+    entry.is_some_and(|entry| !children::controller::<_, Gateway>(&*entry).is_empty())
 }
 
 /// Time since a point, none if the clock went back.

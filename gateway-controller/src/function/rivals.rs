@@ -1,6 +1,6 @@
 //! Whose routes a Function's may be in conflict with, as the caches know them.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use controller_runtime::{children, traffic::ROUTE_READY};
 use kube::runtime::reflector::ObjectRef;
@@ -15,9 +15,7 @@ use crate::Context;
 
 impl Others for Context {
     fn with_hostname(&self, host: &str) -> Vec<Arc<HttpRoute>> {
-        let mut routes = self.routes.store().state();
-        routes.retain(|route| route.spec.hostnames.iter().any(|other| other == host));
-        routes
+        self.by_hostname.get(host)
     }
 
     fn owner(&self, route: &HttpRoute) -> Option<Arc<Function>> {
@@ -38,20 +36,22 @@ pub fn rivals(context: &Context, was: Option<&HttpRoute>, is: Option<&HttpRoute>
     let both = [was, is];
     let changed: Vec<_> = both.iter().copied().flatten().filter(|route| !route::is_short(route)).collect();
     let Some(owner) = changed.first().map(|route| children::controller::<_, Function>(*route)) else { return rivals };
-    for route in context.routes.store().state() {
+    let hostnames: BTreeSet<_> = changed.iter().flat_map(|route| &route.spec.hostnames).collect();
+    for route in hostnames.into_iter().flat_map(|hostname| context.by_hostname.get(hostname)) {
         if changed.iter().any(|changed| conflict::meet(changed, &route)) {
-            rivals.extend(
-                children::controller::<_, Function>(&*route).into_iter().filter(|rival| !owner.contains(rival)),
-            );
+            rivals.extend(children::controller::<_, Function>(&*route));
         }
     }
     if was.is_some() {
-        let has_lost = |function: &Arc<Function>| {
-            let mut conditions = function.status.iter().flat_map(|status| &status.conditions);
-            conditions.any(|condition| condition.type_ == ROUTE_READY && condition.reason == ROUTE_CONFLICT)
-        };
-        let losers = context.functions.store().state().into_iter().filter(has_lost);
-        rivals.extend(losers.map(|function| ObjectRef::from_obj(&*function)).filter(|loser| !owner.contains(loser)));
+        rivals.extend(context.losers.get(ROUTE_CONFLICT).iter().map(|function| ObjectRef::from_obj(&**function)));
     }
+    rivals.retain(|rival| !owner.contains(rival));
     rivals
+}
+
+/// [`ROUTE_CONFLICT`] for a Function that has lost something, by which such Functions are found.
+pub fn losers(function: &Function) -> Vec<String> {
+    let mut conditions = function.status.iter().flat_map(|status| &status.conditions);
+    let has_lost = conditions.any(|condition| condition.type_ == ROUTE_READY && condition.reason == ROUTE_CONFLICT);
+    has_lost.then(|| ROUTE_CONFLICT.to_owned()).into_iter().collect()
 }

@@ -112,19 +112,24 @@ fn both_words(
     converted
 }
 
-/// The status of a Gateway that cannot serve: condition `Ready=False`. What was known of addresses goes.
+/// The status of a Gateway that cannot serve: conditions `Ready=False`, and `Scheduled=False` instead of the one that every
+/// new object has by default. What was known of addresses goes.
 pub fn failed(gateway: &Gateway, reason: &str, message: String, now: Timestamp) -> GatewayStatus {
-    let before = gateway.status.as_ref().and_then(|status| status.conditions.iter().find(|c| c.type_ == "Ready"));
+    let told = ["Scheduled", "Ready"].map(|type_| refused(gateway, type_, reason, message.clone(), now));
+    GatewayStatus { conditions: told.into(), observed_generation: gateway.metadata.generation, ..empty() }
+}
+
+fn refused(gateway: &Gateway, type_: &str, reason: &str, message: String, now: Timestamp) -> GatewayCondition {
+    let before = gateway.status.as_ref().and_then(|status| status.conditions.iter().find(|c| c.type_ == type_));
     let since = before.filter(|before| before.status == "False").and_then(|before| before.last_transition_time.clone());
-    let ready = GatewayCondition {
-        type_: "Ready".to_owned(),
+    GatewayCondition {
+        type_: type_.to_owned(),
         status: "False".to_owned(),
         reason: reason.to_owned(),
         message,
         last_transition_time: Some(since.unwrap_or(Time(now))),
         observed_generation: gateway.metadata.generation,
-    };
-    GatewayStatus { conditions: vec![ready], observed_generation: gateway.metadata.generation, ..empty() }
+    }
 }
 
 fn empty() -> GatewayStatus {
@@ -157,7 +162,7 @@ pub fn with_problem(
     now: Timestamp,
 ) -> GatewayStatus {
     status.conditions.retain(|condition| condition.type_ != "Ready");
-    status.conditions.extend(failed(gateway, reason, message, now).conditions);
+    status.conditions.push(refused(gateway, "Ready", reason, message, now));
     status
 }
 
@@ -174,6 +179,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_gateway_that_fails_says_so_in_place_of_the_default_condition() {
+        let default = json!({"type": "Scheduled", "status": "Unknown", "reason": "NotReconciled", "message": ""});
+        let gateway = json!({"metadata": {"name": "o"}, "spec": {"domain": "a.b", "gatewaySpec": {"listeners": []}},
+            "status": {"conditions": [default]}});
+        let mut gateway: Gateway = serde_json::from_value(gateway).unwrap();
+        let first = failed(&gateway, "NotFound", "no".to_owned(), Timestamp::UNIX_EPOCH);
+        let told = first.conditions.iter().map(|c| (c.type_.as_str(), c.status.as_str(), c.reason.as_str()));
+        assert_eq!(told.collect::<Vec<_>>(), [("Scheduled", "False", "NotFound"), ("Ready", "False", "NotFound")]);
+        gateway.status = Some(first.clone());
+        assert_eq!(failed(&gateway, "NotFound", "no".to_owned(), Timestamp::now()), first, "nothing new is said");
+    }
 
     #[test]
     fn q24_conditions_stand_under_the_words_of_today_and_of_before() {
