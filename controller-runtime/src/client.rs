@@ -80,15 +80,41 @@ pub fn describe(error: &(dyn std::error::Error + 'static)) -> String {
         if !parts.iter().any(|known| known.contains(&text)) {
             parts.push(text);
         }
-        next = error.source();
+        // Beneath an answer of the API server there is only the answer.
+        next = error.source().filter(|_| !matches!(of_client, Some(kube::Error::Api(_))));
     }
     parts.join(": ").replace('\n', " ")
 }
 
-/// What an error of the client says, for people: of the API server's answer only its message.
+/// What an error of the client says, for people: of the API server's answer only its message, or all that is wrong with
+/// an object, in an order that is the same each time (that of CEL rules is not).
 pub fn told(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
+    let kube::Error::Api(status) = error else { return error.to_string() };
+    let causes = status.details.iter().flat_map(|details| &details.causes).filter(|cause| !cause.field.is_empty());
+    let mut causes: Vec<_> = causes.map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+    if causes.is_empty() || !status.is_invalid() {
+        return status.message.clone();
+    }
+    causes.sort();
+    causes.dedup();
+    causes.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_an_object_is_told_once_in_the_same_order() {
+        let said = |causes: [&str; 2]| {
+            let causes = causes.map(|field| json!({"reason": "FieldValueInvalid", "message": "no", "field": field}));
+            let status = json!({"status": "Failure", "message": "HTTPRoute \"f\" is invalid: …", "reason": "Invalid", "code": 422,
+                "details": {"name": "f", "causes": causes}});
+            describe(&kube::Error::Api(serde_json::from_value(status).unwrap()))
+        };
+        assert_eq!(said(["spec.b", "spec.a"]), "spec.a: no; spec.b: no");
+        assert_eq!(said(["spec.a", "spec.b"]), said(["spec.b", "spec.a"]));
     }
 }
