@@ -219,7 +219,13 @@ struct Last {
 impl Applier {
     /// An applier whose field manager is named like its binary, or like the owner that it applies for.
     pub fn new(client: Client, manager: impl Into<String>) -> Self {
-        Self { client, manager: manager.into(), last: Mutex::default(), before: Mutex::default(), refusals: Refusals::default() }
+        Self {
+            client,
+            manager: manager.into(),
+            last: Mutex::default(),
+            before: Mutex::default(),
+            refusals: Refusals::default(),
+        }
     }
 
     /// Makes `live` (the object in the cache, if there is one) hold all of `wanted`.

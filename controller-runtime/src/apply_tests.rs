@@ -140,7 +140,8 @@ async fn what_is_found_invalid_is_not_sent_again_at_once() {
     let api = FakeApi::new();
     let applier = Applier::new(api.client(), "test-controller");
     let live = held(&applier, "a");
-    let api = api.expect_failure(Method::PATCH, PATH, 422, "Invalid").expect_failure(Method::PATCH, PATH, 422, "Invalid");
+    let api =
+        api.expect_failure(Method::PATCH, PATH, 422, "Invalid").expect_failure(Method::PATCH, PATH, 422, "Invalid");
     let api = api.expect(Method::PATCH, PATH, held(&applier, "c"));
     for _ in 0..3 {
         assert!(applier.apply(wanted("b"), Some(&live)).await.unwrap_err().is_invalid());

@@ -78,6 +78,30 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     GoDuration(text.to_owned()).to_std().ok_or_else(|| "not a duration such as 15s, 1m30s or 500ms".to_owned())
 }
 
+/// Reads a flag that is the DNS suffix of the cluster: a domain, or `auto` for that of the Pod (goals GW2).
+///
+/// # Errors
+/// Nothing says what the domain of the cluster is.
+pub fn cluster_domain(text: &str) -> Result<String, String> {
+    if text != "auto" {
+        return Ok(text.to_owned());
+    }
+    let resolver = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    searched_domain(&resolver).ok_or_else(|| {
+        "/etc/resolv.conf has no search domain svc.<cluster domain>, as Pods with dnsPolicy ClusterFirst have; name the domain"
+            .to_owned()
+    })
+}
+
+/// The domain whose Services a resolver looks for.
+fn searched_domain(resolver: &str) -> Option<String> {
+    let search = resolver.lines().filter_map(|line| line.trim().strip_prefix("search "));
+    search
+        .flat_map(str::split_whitespace)
+        .find_map(|domain| domain.strip_prefix("svc."))
+        .map(|domain| domain.trim_end_matches('.').to_owned())
+}
+
 fn lease_duration(text: &str) -> Result<Duration, String> {
     duration(text).and_then(|time| if time < MIN_LEASE { Err(format!("at least {MIN_LEASE:?}")) } else { Ok(time) })
 }
@@ -140,6 +164,14 @@ fn one_line(text: &str, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn gw2_the_domain_of_the_cluster_is_that_of_the_pods_resolver() {
+        let resolver = "nameserver 10.96.0.10\nsearch shop.svc.c.example.com svc.c.example.com c.example.com lan\noptions ndots:5\n";
+        assert_eq!(searched_domain(resolver).as_deref(), Some("c.example.com"));
+        assert_eq!(searched_domain("search lan svc-x.lan\n"), None);
+        assert_eq!(cluster_domain("a.b").as_deref(), Ok("a.b"));
+    }
 
     fn parse(flags: &[&str]) -> Result<Parsed<NoFlags>, String> {
         let line = std::iter::once("test-controller").chain(flags.iter().copied()).map(Into::into);

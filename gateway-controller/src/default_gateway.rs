@@ -35,7 +35,10 @@ pub fn parse(flags: &Flags, namespace: &str) -> anyhow::Result<Option<Value>> {
     if flags.default_gateway.trim().is_empty() {
         return Ok(None);
     }
-    let spec: Value = serde_json::from_str(&flags.default_gateway).context("--default-gateway is no JSON")?;
+    let mut spec: Value = serde_json::from_str(&flags.default_gateway).context("--default-gateway is no JSON")?;
+    if let Value::Object(fields) = &mut spec {
+        fields.entry("clusterDomain").or_insert_with(|| json!(flags.cluster_domain));
+    }
     serde_json::from_value::<GatewaySpec>(spec.clone())
         .context("--default-gateway is no spec of an OpenFunction Gateway")?;
     let metadata = json!({

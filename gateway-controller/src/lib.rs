@@ -72,8 +72,8 @@ pub const ABOUT: About = About {
 /// Flags of the gateway-controller.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Flags {
-    /// DNS suffix of the cluster, where no OpenFunction Gateway says it.
-    #[arg(long, env = "CLUSTER_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
+    /// DNS suffix of the cluster, where no OpenFunction Gateway says it. `auto` asks the resolver of the Pod.
+    #[arg(long, env = "CLUSTER_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local", value_parser = controller_runtime::args::cluster_domain)]
     pub cluster_domain: String,
     /// Name of the OpenFunction Gateway, in the controller's namespace, of functions that name none.
     #[arg(long, env = "DEFAULT_GATEWAY_NAME", value_name = "NAME", default_value = "openfunction")]

@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 /// Flags of the serving-controller.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Settings {
-    /// DNS suffix of the cluster.
-    #[arg(long, env = "CLUSTER_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
+    /// DNS suffix of the cluster. `auto` asks the resolver of the Pod.
+    #[arg(long, env = "CLUSTER_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local", value_parser = controller_runtime::args::cluster_domain)]
     pub cluster_domain: String,
     /// Name of the ConfigMap, in the controller's namespace, with settings that apply to every function.
     #[arg(long, env = "CONFIG_MAP", value_name = "NAME", default_value = "openfunction-config")]

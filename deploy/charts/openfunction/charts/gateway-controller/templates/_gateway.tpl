@@ -31,7 +31,9 @@
 {{- /* The spec of the default OpenFunction Gateway, as JSON. What is absent gets the default of the CRD. */}}
 {{- define "gateway-controller.default-gateway" -}}
 {{- $gateway := .Values.defaultGateway -}}
-{{- $spec := pick .Values.global "domain" "clusterDomain" -}}
+{{- $spec := pick .Values.global "domain" -}}
+{{- /* What is found out by the controller is written by it. */}}
+{{- if ne .Values.global.clusterDomain "auto" }}{{ $_ := set $spec "clusterDomain" .Values.global.clusterDomain }}{{ end -}}
 {{- $_ := set $spec "gatewaySpec" (pick $gateway "listeners") -}}
 {{- range $field := list "hostTemplate" "pathTemplate" "httpRouteLabelKey" -}}
 {{- with get $gateway $field }}{{ $_ := set $spec $field . }}{{ end -}}
