@@ -161,7 +161,8 @@ fn dependencies() -> Result<Tally> {
 }
 
 fn tests() -> Result<Tally> {
-    counted(&mut cargo(&["test", "--workspace", "--no-fail-fast"]))
+    // Random stories of a Function: more than the quick tests play.
+    counted(cargo(&["test", "--workspace", "--no-fail-fast"]).env("STORIES", "10000"))
 }
 
 fn api_server_tests() -> Result<Tally> {

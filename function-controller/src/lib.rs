@@ -1,6 +1,7 @@
 //! function-controller: a Function becomes Builders and Servings, and its traffic moves from one revision to the next.
 #![warn(missing_docs)]
 
+mod hints;
 mod names;
 pub mod plan;
 mod reconcile;

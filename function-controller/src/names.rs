@@ -30,8 +30,8 @@ pub fn build_hash(function: &Function, spec: &FunctionSpec) -> String {
 }
 
 /// The annotations of a Function that reach its revisions.
-pub fn passed_on(function: &Function) -> BTreeMap<String, String> {
-    let passed = function.annotations().iter().filter(|(key, _)| PASSED_ON.contains(&key.as_str()));
+pub fn passed_on(object: &impl ResourceExt) -> BTreeMap<String, String> {
+    let passed = object.annotations().iter().filter(|(key, _)| PASSED_ON.contains(&key.as_str()));
     passed.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 

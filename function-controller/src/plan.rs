@@ -2,23 +2,25 @@
 //!
 //! One pure function of what is observed; it assumes nothing about how that came about.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+mod serve;
 
-use controller_runtime::{
-    children,
-    conditions::{self, NewCondition},
-    traffic,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
 };
+
+use controller_runtime::{children, conditions::NewCondition};
 use jiff::Timestamp;
 use kube::{ResourceExt, api::ObjectMeta};
 use openfunction_proto::core::{
-    Builder, BuilderSpec, Function, FunctionCondition, FunctionSpec, FunctionStatus, GatewayRef, NOTES, RevisionStatus,
-    Serving, ServingSpec, TrafficTarget, is_over,
+    Builder, BuilderSpec, Function, FunctionCondition, FunctionSpec, FunctionStatus, GatewayRef, RevisionStatus,
+    Serving, is_over,
 };
 
 use crate::{
     ABOUT, names,
-    status::{self, BUILD_READY, Ready, SERVING_READY},
+    status::{self, BUILD_READY, Ready, SERVING_READY, SUSPENDED},
 };
 
 /// Settings of the installation.
@@ -68,10 +70,24 @@ pub struct Plan {
     pub obsolete_servings: Vec<Arc<Serving>>,
     /// Servings that no route leads to.
     pub unrouted: Vec<String>,
+    /// Servings that have requests, or shall have them.
+    running: BTreeSet<String>,
+    /// Servings among them that fail.
+    failing: Vec<String>,
+    /// The Serving of the present spec.
+    latest: Option<String>,
     /// The part of the status that this controller owns.
     pub status: FunctionStatus,
     /// When to look again, if nothing changes.
     pub look_again: Option<Duration>,
+}
+
+/// The image that may run.
+enum Image {
+    /// As it was typed, or by the digest of the present build.
+    Built(String),
+    /// The present build has not ended well.
+    Pending,
 }
 
 /// Decides.
@@ -80,22 +96,48 @@ pub fn plan(world: &World) -> Plan {
     let before = world.function.status.clone().unwrap_or_default();
     let mut plan = Plan::default();
     let image = build(world, &spec, &before, &mut plan);
-    let serving = serve(world, &spec, &before, image.as_deref(), &mut plan);
-    retire(world, &spec, &before, &mut plan);
+    let serving = serve::serve(world, &spec, &before, &image, &mut plan);
+    serve::retire(world, &spec, &before, &mut plan);
     prune_builders(world, &spec, &mut plan);
     plan.status.serving = Some(serving);
     plan.status.observed_generation = world.function.metadata.generation;
+    if spec.suspend == Some(true) {
+        hold(world, &before, &mut plan);
+    }
     let ready =
         Ready { function: world.function, spec: &spec, before: &before, traffic: &plan.status.traffic, now: world.now };
     let (ready, wait) = ready.judge(&plan.status);
     plan.look_again = plan.look_again.into_iter().chain(wait).min();
     status::set(world, &mut plan.status, ready);
-    status::blocked_by(world.function, &mut plan.status);
+    status::blocked_by(world, &plan.failing, &mut plan.status);
     plan
 }
 
+/// Nothing is started, changed or taken away as long as the Function is suspended (goals FN36); what is on its way goes
+/// on, and is told.
+fn hold(world: &World, before: &FunctionStatus, plan: &mut Plan) {
+    let builder = plan.builder.take();
+    let waits = |wanted: &Builder| !world.builders.iter().any(|builder| builder.name_any() == wanted.name_any());
+    if builder.as_ref().is_some_and(waits) || !plan.cancel.is_empty() {
+        plan.status.build = before.build.clone();
+        plan.status.revision = before.revision.clone();
+        status::set(world, &mut plan.status, NewCondition::unknown(BUILD_READY, SUSPENDED, HELD));
+    }
+    let differs = |wanted: &Serving| world.serving(&wanted.name_any()).is_none_or(|live| live.spec != wanted.spec);
+    if plan.servings.iter().any(differs) || plan.status.traffic != before.traffic {
+        plan.status.serving = before.serving.clone();
+        plan.status.traffic = before.traffic.clone();
+        status::set(world, &mut plan.status, NewCondition::unknown(SERVING_READY, SUSPENDED, HELD));
+    }
+    status::set(world, &mut plan.status, NewCondition::true_(SUSPENDED, SUSPENDED, HELD));
+    let told = (std::mem::take(&mut plan.status), std::mem::take(&mut plan.failing));
+    *plan = Plan { status: told.0, failing: told.1, ..Plan::default() };
+}
+
+const HELD: &str = "spec.suspend is true: nothing is started, changed or removed";
+
 /// Plans the build. Returns the image that may run, by digest if it was built.
-fn build(world: &World, spec: &FunctionSpec, before: &FunctionStatus, plan: &mut Plan) -> Option<String> {
+fn build(world: &World, spec: &FunctionSpec, before: &FunctionStatus, plan: &mut Plan) -> Image {
     let hash = names::build_hash(world.function, spec);
     let old = before.build.clone().unwrap_or_default();
     if spec.build.is_none() {
@@ -106,16 +148,30 @@ fn build(world: &World, spec: &FunctionSpec, before: &FunctionStatus, plan: &mut
             ..Default::default()
         });
         status::set(world, &mut plan.status, NewCondition::true_(BUILD_READY, "Skipped", "nothing is to be built"));
-        return Some(spec.image.clone());
+        let digest = typed_digest(world, spec, before);
+        plan.status.revision = digest.clone().map(of_digest);
+        return Image::Built(by_digest(&spec.image, digest.as_deref()));
     }
     let name = builder_name(world, before, &hash);
     plan.cancel = running(world, Some(&name));
     let is_present = old.resource_ref.as_ref() == Some(&name) && old.resource_hash.as_ref() == Some(&hash);
     let builder = world.builders.iter().find(|builder| builder.name_any() == name);
+    let is_lost = before.build.is_none() && before.serving.is_none();
+    let restored = newest(world.servings.iter().filter(|serving| {
+        is_lost && serving.annotations().get(BUILD_HASH) == Some(&hash) && serving.spec.image.contains('@')
+    }));
     let present = match builder {
         Some(builder) => mirror_build(builder, &hash),
         // A Builder that has ended may be gone: it is not built again for that (B-10).
         None if is_present && is_over(old.state.as_deref()) => old,
+        // The status is lost, as after a restore from a backup: what was built still runs.
+        None if restored.is_some() => FunctionCondition {
+            state: Some("Succeeded".to_owned()),
+            reason: Some("Succeeded".to_owned()),
+            resource_ref: Some(name.clone()),
+            resource_hash: Some(hash.clone()),
+            ..Default::default()
+        },
         // One build at a time.
         None if !plan.cancel.is_empty() => FunctionCondition {
             state: None,
@@ -134,7 +190,7 @@ fn build(world: &World, spec: &FunctionSpec, before: &FunctionStatus, plan: &mut
     };
     let waits = present.resource_ref.as_ref() != Some(&name);
     if !waits && !is_over(present.state.as_deref()) {
-        plan.builder = Some(wanted_builder(world.function, spec, &name, &hash));
+        plan.builder = Some(wanted_builder(world, spec, &name, &hash));
     }
     // A finished Builder says what it made; without it, the status still does.
     let output =
@@ -143,15 +199,33 @@ fn build(world: &World, spec: &FunctionSpec, before: &FunctionStatus, plan: &mut
     let digest = match output {
         // Of this build, or none: never that of another image (B-13).
         Some(status) => status.output.as_ref().and_then(|output| output.digest.clone()),
-        None => before.revision.as_ref().and_then(|revision| revision.image_digest.clone()),
+        None => before.revision.as_ref().and_then(|revision| revision.image_digest.clone()).or_else(|| {
+            let (_, digest) = restored?.spec.image.split_once('@')?;
+            Some(digest.to_owned())
+        }),
     };
-    plan.status.revision =
-        Some(RevisionStatus { image_digest: digest.clone(), ..Default::default() }).filter(|_| digest.is_some());
+    plan.status.revision = digest.clone().map(of_digest);
     let condition = status::of_build(&present);
     status::set(world, &mut plan.status, condition);
     let is_built = present.state.as_deref() == Some("Succeeded");
     plan.status.build = Some(present);
-    is_built.then(|| by_digest(&spec.image, digest.as_deref()))
+    if is_built { Image::Built(by_digest(&spec.image, digest.as_deref())) } else { Image::Pending }
+}
+
+fn of_digest(digest: String) -> RevisionStatus {
+    RevisionStatus { image_digest: Some(digest), ..RevisionStatus::default() }
+}
+
+/// The digest that the old revision controller has found for an image that is not built here: it takes away state and
+/// hash of the serving with it (core-behaviour §2.8). It counts for that image only (B-13).
+fn typed_digest(world: &World, spec: &FunctionSpec, before: &FunctionStatus) -> Option<String> {
+    let digest = before.revision.as_ref()?.image_digest.clone()?;
+    let serving = before.serving.as_ref()?;
+    let is_empty = |text: &Option<String>| text.as_deref().unwrap_or_default().is_empty();
+    let is_told_now = is_empty(&serving.state) && is_empty(&serving.resource_hash);
+    let present = serving.resource_ref.as_deref().and_then(|name| world.serving(name));
+    let runs = present.is_some_and(|present| present.spec.image == by_digest(&spec.image, Some(&digest)));
+    (is_told_now || runs).then_some(digest)
 }
 
 /// The name of the Builder that should exist for a hash.
@@ -195,6 +269,9 @@ fn builder_name(world: &World, before: &FunctionStatus, hash: &str) -> String {
     name
 }
 
+/// Annotation of a Serving with the hash of what asked for the build of its image.
+const BUILD_HASH: &str = "openfunction.io/build-hash";
+
 /// Annotation of a Builder with the hash of what asked for it.
 const RESOURCE_HASH: &str = "openfunction.io/resource-hash";
 
@@ -230,8 +307,8 @@ fn running(world: &World, but: Option<&str>) -> Vec<Builder> {
     world.builders.iter().filter(runs).map(cancelled).collect()
 }
 
-fn newest<'a>(builders: impl Iterator<Item = &'a Arc<Builder>>) -> Option<&'a Arc<Builder>> {
-    builders.max_by_key(|builder| (builder.creation_timestamp().map(|time| time.0), builder.name_any()))
+fn newest<'a, K: ResourceExt + 'a>(objects: impl Iterator<Item = &'a Arc<K>>) -> Option<&'a Arc<K>> {
+    objects.max_by_key(|object| (object.creation_timestamp().map(|time| time.0), object.name_any()))
 }
 
 fn builder_metadata(function: &Function, name: &str, hash: &str) -> ObjectMeta {
@@ -240,8 +317,15 @@ fn builder_metadata(function: &Function, name: &str, hash: &str) -> ObjectMeta {
     metadata
 }
 
-fn wanted_builder(function: &Function, spec: &FunctionSpec, name: &str, hash: &str) -> Builder {
-    let metadata = builder_metadata(function, name, hash);
+fn wanted_builder(world: &World, spec: &FunctionSpec, name: &str, hash: &str) -> Builder {
+    let mut metadata = builder_metadata(world.function, name, hash);
+    // As it was when the Builder was made.
+    let asked = match world.builders.iter().find(|builder| builder.name_any() == name) {
+        Some(builder) => builder.annotations().get(serve::SERVING_HASH).cloned(),
+        None => Some(serve::asked(world.function, spec)),
+    };
+    let asked = asked.map(|asked| (serve::SERVING_HASH.to_owned(), asked));
+    metadata.annotations.get_or_insert_default().extend(asked);
     let spec = BuilderSpec {
         image: spec.image.clone(),
         image_credentials: spec.image_credentials.clone(),
@@ -257,7 +341,7 @@ fn by_digest(image: &str, digest: Option<&str>) -> String {
     digest.map_or_else(|| image.to_owned(), |digest| format!("{name}@{digest}"))
 }
 
-/// Finished Builders beyond the limits go, the oldest first (goals BU17, BU18).
+/// Finished Builders beyond the limits go, the oldest first, and those that are too old (goals BU17–BU19).
 fn prune_builders(world: &World, spec: &FunctionSpec, plan: &mut Plan) {
     let state = |builder: &Builder| builder.status.as_ref().and_then(|status| status.state.clone());
     let mut over: Vec<_> = world.builders.iter().filter(|builder| is_over(state(builder).as_deref())).collect();
@@ -275,167 +359,19 @@ fn prune_builders(world: &World, spec: &FunctionSpec, plan: &mut Plan) {
             told.resource_ref.as_deref() != Some(&builder.name_any()) || told.state == state(builder)
         })
     };
+    let longest =
+        spec.build.as_ref().and_then(|build| build.builder_max_age.as_ref()?.to_std()).filter(|age| !age.is_zero());
+    let mut is_young = |builder: &Builder| {
+        let Some((longest, created)) = longest.zip(builder.creation_timestamp()) else { return true };
+        let left = longest.saturating_sub(elapsed(created.0, world.now));
+        plan.look_again = plan.look_again.into_iter().chain(Some(left).filter(|left| !left.is_zero())).min();
+        !left.is_zero()
+    };
+    let (young, old): (Vec<_>, Vec<_>) = over.into_iter().partition(|builder| is_young(builder));
     let (succeeded, failed): (Vec<_>, Vec<_>) =
-        over.into_iter().partition(|builder| state(builder).as_deref() == Some("Succeeded"));
-    let obsolete = succeeded.into_iter().skip(good).chain(failed.into_iter().skip(bad));
+        young.into_iter().partition(|builder| state(builder).as_deref() == Some("Succeeded"));
+    let obsolete = old.into_iter().chain(succeeded.into_iter().skip(good)).chain(failed.into_iter().skip(bad));
     plan.obsolete_builders = obsolete.filter(|builder| is_told(builder)).cloned().collect();
-}
-
-/// Plans the present revision and where requests go.
-fn serve(
-    world: &World,
-    spec: &FunctionSpec,
-    before: &FunctionStatus,
-    image: Option<&str>,
-    plan: &mut Plan,
-) -> FunctionCondition {
-    let old = before.serving.clone().unwrap_or_default();
-    let Some(serving) = &spec.serving else {
-        status::set(world, &mut plan.status, NewCondition::true_(SERVING_READY, "Skipped", "nothing is to be run"));
-        return FunctionCondition { state: Some("Skipped".to_owned()), ..Default::default() };
-    };
-    // What answers now goes on until the new revision can take over.
-    let exists = |target: &TrafficTarget| world.servings.iter().any(|serving| serving.name_any() == target.revision);
-    plan.status.traffic = before.traffic.iter().filter(|target| exists(target)).cloned().collect();
-    let Some(image) = image else {
-        let (reason, message) = ("WaitingForBuild", "the image is not built yet");
-        status::set(world, &mut plan.status, NewCondition::unknown(SERVING_READY, reason, message));
-        in_place(world, spec, None, plan);
-        return old;
-    };
-    let mut revision = ServingSpec {
-        version: spec.version.clone(),
-        image: image.to_owned(),
-        image_credentials: spec.image_credentials.clone(),
-        suspend: false,
-        serving: serving.clone(),
-    };
-    revision.serving.traffic.clear();
-    let (revision, hash, name) = with_engine(world, revision, old.resource_ref.as_deref());
-    let latest = world.servings.iter().find(|serving| serving.name_any() == name);
-    plan.servings.push(wanted_serving(world.function, revision, &name));
-    in_place(world, spec, Some(&name), plan);
-
-    let status = latest.and_then(|latest| latest.status.clone()).unwrap_or_default();
-    let is_current = latest.is_some_and(|latest| status.observed_generation == latest.metadata.generation);
-    let is_ready = is_current && conditions::is_true(&status.conditions, "Ready", status.observed_generation);
-    if is_ready {
-        let backend = status.backend.clone();
-        plan.status.traffic = vec![TrafficTarget { revision: name.clone(), percent: 100, tag: None, backend }];
-    }
-    // What a user should know of the revision stands where users look.
-    for note in &status.conditions {
-        if let Some(type_) = NOTES.iter().find(|type_| note.type_ == **type_ && note.status == "True") {
-            let note = NewCondition::true_(type_, note.reason.clone(), note.message.clone());
-            status::set(world, &mut plan.status, note);
-        }
-    }
-    let present = FunctionCondition {
-        state: status.state.filter(|state| !state.is_empty()).or_else(|| Some("Created".to_owned())),
-        reason: status.reason,
-        message: status.message,
-        resource_ref: Some(name.clone()),
-        last_successful_resource_ref: if is_ready { Some(name) } else { old.last_successful_resource_ref },
-        resource_hash: Some(names::decimal(&hash)),
-        service: if is_ready { status.url } else { old.service },
-        build_duration: None,
-    };
-    status::set(world, &mut plan.status, status::of_serving(&present, is_ready));
-    present
-}
-
-fn wanted_serving(function: &Function, spec: ServingSpec, name: &str) -> Serving {
-    let mut metadata = children::metadata(function, name, ABOUT.name, &[(children::FUNCTION, &function.name_any())]);
-    let passed = names::passed_on(function);
-    metadata.annotations = Some(passed).filter(|passed| !passed.is_empty());
-    Serving { metadata, spec, status: None }
-}
-
-/// A revision with its engine, its hash and its name. The engine is decided once, when the revision is made: one that is
-/// there keeps its own, whatever the cluster or the installation's default has become (design §7).
-fn with_engine(world: &World, revision: ServingSpec, present: Option<&str>) -> (ServingSpec, String, String) {
-    let (function, annotations) = (world.function.name_any(), names::passed_on(world.function));
-    let named = |engine: Option<&str>| {
-        let mut revision = revision.clone();
-        if let Some(http) = revision.serving.triggers.as_mut().and_then(|triggers| triggers.http.as_mut()) {
-            http.engine = engine.map(str::to_owned);
-        }
-        let hash = names::serving_hash(&function, &annotations, &revision);
-        let name = names::serving(&function, &hash);
-        (revision, hash, name)
-    };
-    let Some(http) = revision.serving.http() else { return named(None) };
-    let asked = http.engine.as_deref();
-    let choice: &[&str] = match asked {
-        None => &["knative", "native", "keda"],
-        Some("auto") => &["knative", "native"],
-        Some(engine) => return named(Some(engine)),
-    };
-    let exists = |name: &str| world.servings.iter().any(|serving| serving.name_any() == name);
-    let known: Vec<_> = choice.iter().map(|engine| named(Some(engine))).filter(|(_, _, name)| exists(name)).collect();
-    let is_present = |(_, _, name): &&(ServingSpec, String, String)| present == Some(name);
-    known.iter().find(is_present).or(known.first()).cloned().unwrap_or_else(|| {
-        let default = if world.has_knative { "knative" } else { "native" };
-        let engine = asked.unwrap_or(&world.settings.http_engine);
-        named(Some(if engine == "auto" { default } else { engine }))
-    })
-}
-
-/// Other revisions with traffic get what changes in place, too.
-fn in_place(world: &World, spec: &FunctionSpec, latest: Option<&str>, plan: &mut Plan) {
-    let Some(serving) = &spec.serving else { return };
-    for other in world.servings {
-        let name = other.name_any();
-        let has_traffic = plan.status.traffic.iter().any(|target| target.revision == name);
-        if !has_traffic || Some(name.as_str()) == latest {
-            continue;
-        }
-        let mut revision = other.spec.clone();
-        revision.serving.scale_options = serving.scale_options.clone();
-        revision.serving.timeout = serving.timeout.clone();
-        revision.serving.knative_service = serving.knative_service.clone();
-        let http = revision.serving.triggers.as_mut().and_then(|triggers| triggers.http.as_mut());
-        if let (Some(http), Some(wanted)) = (http, serving.http()) {
-            http.route = wanted.route.clone();
-        }
-        plan.servings.push(wanted_serving(world.function, revision, &name));
-    }
-}
-
-/// Plans which Servings may go: those that no route leads to any more, after a while (design §4, B-26).
-fn retire(world: &World, spec: &FunctionSpec, before: &FunctionStatus, plan: &mut Plan) {
-    let needs_route = spec.serving.as_ref().is_some_and(|serving| serving.needs_route());
-    let targets = plan.status.traffic.clone();
-    let kept = |name: &str| {
-        plan.servings.iter().any(|serving| serving.name_any() == name)
-            || targets.iter().any(|target| target.revision == name)
-    };
-    let route = before.route.clone().unwrap_or_default();
-    let is_observed = before.traffic == targets && route.observed_traffic.as_deref() == Some(&traffic::hash(&targets));
-    // Without a build there is no present revision to compare with: everything is kept until there is one.
-    let waits_for_build = spec.serving.is_some() && plan.servings.is_empty() && targets.is_empty();
-    for serving in world.servings {
-        let name = serving.name_any();
-        if kept(&name) || waits_for_build {
-            continue;
-        }
-        // Nothing leads there, and nothing will: the traffic that was written does not.
-        if !world.has_route && before.traffic == targets && (!needs_route || targets.is_empty()) {
-            plan.obsolete_servings.push(serving.clone());
-            continue;
-        }
-        if !needs_route || !is_observed || route.revisions.contains(&name) {
-            continue;
-        }
-        let since = world.unrouted.get(&name).copied().unwrap_or(world.now);
-        let left = world.settings.grace.saturating_sub(elapsed(since, world.now));
-        plan.unrouted.push(name);
-        if left.is_zero() {
-            plan.obsolete_servings.push(serving.clone());
-        } else {
-            plan.look_again = plan.look_again.into_iter().chain([left]).min();
-        }
-    }
 }
 
 /// Time between two points, none if the clock went back.

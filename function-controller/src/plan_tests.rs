@@ -1,13 +1,18 @@
 //! The planner: a table of situations, and random sequences of edits, outcomes and faults.
 
-use openfunction_proto::core::{Backend, BuilderOutput, BuilderStatus, FunctionRouteStatus, ServingStatus};
+use openfunction_proto::core::{
+    Backend, BuilderOutput, BuilderStatus, FunctionRouteStatus, ServingStatus, TrafficTarget,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use controller_runtime::traffic::ROUTE_READY;
+use controller_runtime::{
+    conditions,
+    traffic::{self, ROUTE_READY},
+};
 
-use crate::status::{READY, own};
+use crate::status::{READY, SUSPENDED, own};
 
 /// A cluster as far as one Function is concerned.
 #[derive(Clone)]
@@ -21,6 +26,8 @@ struct Sim {
     unrouted: BTreeMap<String, Timestamp>,
     settings: Settings,
     has_knative: bool,
+    /// Revisions that never run.
+    broken: BTreeSet<String>,
     now: Timestamp,
     created: u64,
 }
@@ -42,6 +49,7 @@ impl Sim {
             unrouted: BTreeMap::new(),
             settings,
             has_knative: false,
+            broken: BTreeSet::new(),
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             created: 0,
         }
@@ -76,6 +84,27 @@ impl Sim {
             self.function.spec = spec;
             *self.function.metadata.generation.get_or_insert_default() += 1;
         }
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut FunctionSpec)) {
+        let mut spec = self.function.spec.clone();
+        change(&mut spec);
+        self.edit(&json!(spec));
+    }
+
+    fn pin(&mut self, which: usize, splits: bool) {
+        let mut names: Vec<_> = self.servings.iter().map(|serving| serving.name_any()).collect();
+        names.sort();
+        let Some(name) = names.get(which % names.len().max(1)).cloned() else { return };
+        let traffic = match splits {
+            true => json!([{"revision": name, "percent": 60}, {"latest": true, "percent": 40}]),
+            false => json!([{"revision": name, "percent": 100}]),
+        };
+        self.change(|spec| {
+            if let Some(serving) = spec.serving.as_mut() {
+                serving.traffic = serde_json::from_value(traffic).unwrap();
+            }
+        });
     }
 
     fn stamp(&mut self, metadata: &mut kube::api::ObjectMeta) {
@@ -125,6 +154,12 @@ impl Sim {
             if !may_write() {
                 return;
             }
+            let name = serving.name_any();
+            let runs = self.servings.iter().any(|known| known.name_any() == name && !known.spec.suspend);
+            assert!(
+                !(runs && serving.spec.suspend && self.leads_to().contains(&name)),
+                "{name} is parked while a route leads to it"
+            );
             match self.servings.iter_mut().find(|known| known.name_any() == serving.name_any()) {
                 Some(known) if known.spec != serving.spec => {
                     let known = Arc::make_mut(known);
@@ -195,14 +230,20 @@ impl Sim {
     fn finish_servings(&mut self, well: bool) {
         for serving in &mut self.servings {
             let (name, generation) = (serving.name_any(), serving.metadata.generation);
-            let state = if well { "Running" } else { "Failed" };
+            let state = match (serving.spec.suspend, well && !self.broken.contains(&name)) {
+                (true, _) => "Suspended",
+                (false, true) => "Running",
+                (false, false) => "Failed",
+            };
             let before = serving.status.clone().unwrap_or_default();
             // What ran goes on.
-            if before.state.as_deref() == Some("Running") && !well {
+            if before.state.as_deref() == Some("Running") && state == "Failed" {
                 continue;
             }
-            let new =
-                if well { NewCondition::true_("Ready", state, "") } else { NewCondition::false_("Ready", state, "") };
+            let new = match state {
+                "Running" => NewCondition::true_("Ready", state, ""),
+                _ => NewCondition::false_("Ready", state, ""),
+            };
             let backend = Backend { name: name.clone(), ..Backend::default() };
             Arc::make_mut(serving).status = Some(ServingStatus {
                 state: Some(state.to_owned()),
@@ -250,7 +291,8 @@ impl Sim {
 
     /// The gateway takes the present route.
     fn accept(&mut self) {
-        self.accepted = self.route.iter().flatten().map(|target| target.revision.clone()).collect();
+        let accepted: BTreeSet<_> = self.route.iter().flatten().map(|target| target.revision.clone()).collect();
+        self.accepted = accepted.into_iter().collect();
     }
 
     fn wait(&mut self, seconds: u64) {
@@ -259,7 +301,9 @@ impl Sim {
 
     /// Everything goes well from now on, until nothing changes any more.
     fn settle(&mut self) {
+        let mut quiet = 0;
         for _ in 0..12 {
+            let before = (self.function.status.clone(), self.servings.clone(), self.builders.clone());
             self.pass(usize::MAX);
             self.finish_build(true);
             self.finish_servings(true);
@@ -268,6 +312,15 @@ impl Sim {
             self.accept();
             self.render();
             self.wait(31);
+            // Twice, since something may wait for the time.
+            quiet = if before == (self.function.status.clone(), self.servings.clone(), self.builders.clone()) {
+                quiet + 1
+            } else {
+                0
+            };
+            if quiet == 2 {
+                break;
+            }
         }
         self.pass(usize::MAX);
     }
@@ -284,8 +337,19 @@ impl Sim {
         self.render();
     }
 
+    /// Revisions that have pods.
     fn names(&self) -> Vec<String> {
-        self.servings.iter().map(|serving| serving.name_any()).collect()
+        self.running().iter().map(|serving| serving.name_any()).collect()
+    }
+
+    fn running(&self) -> Vec<Arc<Serving>> {
+        self.servings.iter().filter(|serving| !serving.spec.suspend).cloned().collect()
+    }
+
+    /// Revisions of the history.
+    fn parked(&self) -> Vec<String> {
+        let parked = self.servings.iter().filter(|serving| serving.spec.suspend);
+        parked.map(|serving| serving.name_any()).collect()
     }
 }
 
@@ -321,7 +385,7 @@ fn a_function_is_built_run_and_routed() {
 
 #[test]
 fn an_engine_is_chosen_when_a_revision_is_made_and_stays() {
-    let engine = |sim: &Sim| sim.servings[0].spec.serving.http().unwrap().engine.clone().unwrap();
+    let engine = |sim: &Sim| sim.running()[0].spec.serving.http().unwrap().engine.clone().unwrap();
     let mut sim = Sim::new(&ready_made("a"));
     sim.settle();
     let native = sim.names();
@@ -401,6 +465,7 @@ fn fn27_the_old_revision_answers_until_the_route_has_moved_and_a_while_longer() 
     sim.wait(31);
     sim.pass(usize::MAX);
     assert!(!sim.names().contains(&old), "it may go now");
+    assert_eq!(sim.parked(), [old], "FN28: its name stays for a rollback");
 }
 
 #[test]
@@ -541,6 +606,246 @@ fn b25_other_bounds_are_brought_to_the_revision_that_runs() {
     assert_eq!(sim.servings[0].spec.serving.scale_options.as_ref().unwrap().max_replicas, Some(4));
 }
 
+#[test]
+fn b16_a_change_of_serving_does_not_wait_for_a_build_that_failed_or_runs() {
+    for ends in [true, false] {
+        let mut sim = Sim::new(&built("v1"));
+        sim.settle();
+        let (old, image) = (sim.names(), sim.running()[0].spec.image.clone());
+        sim.edit(&built("v2"));
+        sim.pass(usize::MAX);
+        if ends {
+            sim.finish_build(false);
+            sim.pass(usize::MAX);
+        }
+        let mut spec = built("v2");
+        spec["serving"] = json!({"params": {"A": "1"}});
+        sim.edit(&spec);
+        sim.pass(usize::MAX);
+        sim.finish_servings(true);
+        sim.pass(usize::MAX);
+        let changed = sim.running().into_iter().find(|serving| !old.contains(&serving.name_any())).unwrap();
+        assert_eq!(changed.spec.image, image, "the last image goes on");
+        assert_eq!(sim.status().traffic[0].revision, changed.name_any());
+        assert_ne!(sim.condition(READY).0, "True", "the build is still told");
+    }
+}
+
+#[test]
+fn a_change_that_comes_with_another_source_waits_for_its_image() {
+    let mut sim = Sim::new(&built("v1"));
+    sim.settle();
+    let old = sim.names();
+    let mut spec = built("v2");
+    spec["serving"] = json!({"params": {"A": "1"}});
+    sim.edit(&spec);
+    sim.pass(usize::MAX);
+    sim.pass(usize::MAX);
+    assert_eq!((sim.names(), sim.condition(SERVING_READY).1.as_str()), (old.clone(), "WaitingForBuild"));
+    sim.settle();
+    assert!(sim.names() != old && sim.running()[0].spec.image.contains("u3"), "{:?}", sim.running());
+}
+
+#[test]
+fn fn28_the_history_has_the_last_revisions_that_answered() {
+    let mut sim = Sim::new(&ready_made("v0"));
+    sim.settle();
+    let mut all = sim.names();
+    for version in 1..6 {
+        sim.edit(&ready_made(&format!("v{version}")));
+        sim.pass(usize::MAX);
+        let latest = sim.status().serving.unwrap().resource_ref.unwrap();
+        if version == 3 {
+            sim.broken.insert(latest);
+        } else {
+            all.push(latest);
+        }
+        sim.settle();
+    }
+    let (present, history) = all.split_last().unwrap();
+    let mut parked = sim.parked();
+    parked.reverse();
+    let newest: Vec<_> = history.iter().rev().take(3).cloned().collect();
+    assert_eq!((sim.names(), parked), (vec![present.clone()], newest), "the third failed, and is none");
+    sim.edit(&json!({"image": "v5", "serving": {}, "revisionHistoryLimit": 1}));
+    sim.settle();
+    assert_eq!(sim.parked(), [history.last().unwrap().clone()]);
+    sim.edit(&json!({"image": "v5", "serving": {}, "revisionHistoryLimit": 0}));
+    sim.settle();
+    assert!(sim.parked().is_empty() && sim.names() == [present.clone()]);
+}
+
+fn split(image: &str, traffic: &Value) -> Value {
+    json!({"image": image, "serving": {"traffic": traffic}})
+}
+
+#[test]
+fn fn29_a_rollback_starts_the_old_revision_before_requests_move_to_it() {
+    let mut sim = Sim::new(&ready_made("a"));
+    sim.settle();
+    let a = sim.names().remove(0);
+    sim.edit(&ready_made("b"));
+    sim.settle();
+    let b = sim.names().remove(0);
+    assert_eq!(sim.parked(), std::slice::from_ref(&a));
+    sim.edit(&split("b", &json!([{"revision": a, "percent": 100}])));
+    sim.pass(usize::MAX);
+    assert_eq!((sim.names().len(), sim.status().traffic[0].revision.as_str()), (2, b.as_str()), "it has no pods yet");
+    sim.finish_servings(true);
+    sim.pass(usize::MAX);
+    assert_eq!(sim.status().traffic[0].revision, a);
+    sim.settle();
+    assert_eq!((sim.names(), sim.parked()), (vec![a.clone()], vec![b.clone()]));
+    assert_eq!(sim.condition(READY).0, "True");
+    assert_eq!(sim.status().serving.unwrap().resource_ref.as_ref(), Some(&a));
+    // Another image is another latest revision, which has a name, and neither pods nor requests.
+    sim.edit(&split("c", &json!([{"revision": a, "percent": 100}])));
+    sim.settle();
+    assert_eq!((sim.names(), sim.parked().len()), (vec![a], 2));
+    sim.edit(&ready_made("b"));
+    sim.settle();
+    assert_eq!(sim.names(), [b]);
+}
+
+#[test]
+fn fn30_requests_are_split_once_all_that_shall_have_some_are_ready() {
+    let mut sim = Sim::new(&ready_made("a"));
+    sim.settle();
+    let a = sim.names().remove(0);
+    sim.edit(&split("b", &json!([{"revision": a, "percent": 90}, {"latest": true, "percent": 10, "tag": "next"}])));
+    sim.pass(usize::MAX);
+    assert_eq!(sim.status().traffic.iter().map(|target| target.percent).collect::<Vec<_>>(), [100]);
+    sim.settle();
+    let told: Vec<_> = sim.status().traffic.into_iter().map(|t| (t.revision, t.percent, t.tag)).collect();
+    let b = sim.names().into_iter().find(|name| *name != a).unwrap();
+    assert_eq!(told, [(a.clone(), 90, None), (b, 10, Some("next".to_owned()))]);
+    assert!(sim.status().traffic.iter().all(|target| target.backend.is_some()));
+    // A tag without requests waits for nobody, and nobody waits for it.
+    sim.edit(&split("broken", &json!([{"revision": a, "percent": 100}, {"latest": true, "tag": "next"}])));
+    sim.pass(usize::MAX);
+    sim.finish_servings(false);
+    sim.pass(usize::MAX);
+    assert_eq!(sim.status().traffic.len(), 1, "only what answers gets an address");
+    assert_eq!(sim.status().blocked_by[0].kind, "Serving", "it is told");
+    sim.finish_servings(true);
+    sim.settle();
+    assert_eq!((sim.status().traffic.len(), sim.condition(READY).0.as_str()), (2, "True"));
+}
+
+#[test]
+fn a_revision_that_does_not_exist_is_told_and_requests_stay() {
+    let mut sim = Sim::new(&ready_made("a"));
+    sim.settle();
+    let (a, before) = (sim.names(), sim.status().traffic);
+    sim.edit(&split("b", &json!([{"revision": "hello-nothing", "percent": 100}])));
+    sim.settle();
+    assert_eq!((sim.names(), sim.status().traffic), (a.clone(), before));
+    assert_eq!(sim.condition(READY), ("False".to_owned(), "RevisionNotFound".to_owned()));
+    let blocker = sim.status().blocked_by.remove(0);
+    assert!(
+        blocker.message.starts_with("spec.serving.traffic[0].revision: Not found: \"hello-nothing\""),
+        "{blocker:?}"
+    );
+    assert!(blocker.message.contains(&a[0]) && blocker.field.is_some() && blocker.hint.is_some(), "{blocker:?}");
+    sim.edit(&json!({"image": "b", "serving": {"triggers": {"dapr": [{"name": "a", "type": "bindings.cron"}]}, "traffic": [{"latest": true, "percent": 100}]}}));
+    sim.pass(usize::MAX);
+    assert_eq!(sim.condition(SERVING_READY).1, "InvalidTraffic");
+}
+
+#[test]
+fn fn36_a_suspended_function_starts_nothing_and_stops_nothing() {
+    let suspended = |mut spec: Value, suspend: bool| {
+        spec["suspend"] = json!(suspend);
+        spec
+    };
+    let mut sim = Sim::new(&suspended(built("v1"), true));
+    sim.settle();
+    assert!(sim.builders.is_empty() && sim.servings.is_empty());
+    assert_eq!(sim.condition(SUSPENDED).0, "True");
+    assert_eq!(sim.condition(READY), ("Unknown".to_owned(), "Suspended".to_owned()));
+    sim.edit(&suspended(built("v1"), false));
+    sim.settle();
+    let old = sim.names();
+    assert_eq!((sim.condition(SUSPENDED).0.as_str(), sim.condition(READY).0.as_str()), ("", "True"));
+    sim.edit(&suspended(built("v1"), true));
+    sim.settle();
+    assert_eq!(sim.condition(READY).0, "True", "nothing waits");
+    sim.edit(&suspended(ready_made("other"), true));
+    sim.settle();
+    assert_eq!((sim.names(), sim.condition(READY).1.as_str()), (old.clone(), "Suspended"));
+    sim.edit(&suspended(ready_made("other"), false));
+    sim.settle();
+    assert!(sim.names() != old && sim.condition(READY).0 == "True");
+}
+
+#[test]
+fn bu19_a_builder_that_is_too_old_goes_and_is_not_built_again() {
+    let mut spec = built("v1");
+    spec["build"]["builderMaxAge"] = json!("1h");
+    let mut sim = Sim::new(&spec);
+    sim.pass(usize::MAX);
+    sim.finish_build(false);
+    sim.pass(usize::MAX);
+    let wait = sim.plan().look_again.unwrap();
+    assert!(wait > Duration::from_secs(3590) && wait <= Duration::from_secs(3600), "{wait:?}");
+    sim.wait(3601);
+    for _ in 0..3 {
+        sim.pass(usize::MAX);
+        assert!(sim.builders.is_empty(), "B-10");
+    }
+    assert_eq!(sim.condition(READY), ("False".to_owned(), "Failed".to_owned()));
+}
+
+#[test]
+fn b13_a_digest_that_the_old_revision_controller_found_counts_for_its_image_only() {
+    let mut sim = Sim::new(&ready_made("a:v1"));
+    sim.settle();
+    let status = sim.function.status.as_mut().unwrap();
+    let serving = status.serving.as_mut().unwrap();
+    (serving.state, serving.resource_hash) = (Some(String::new()), Some(String::new()));
+    status.revision = Some(of_digest("sha256:new".to_owned()));
+    sim.settle();
+    assert_eq!(sim.running()[0].spec.image, "a:v1@sha256:new");
+    assert_eq!(sim.status().revision, Some(of_digest("sha256:new".to_owned())));
+    sim.edit(&ready_made("a:v2"));
+    sim.settle();
+    assert_eq!((sim.running()[0].spec.image.as_str(), sim.status().revision), ("a:v2", None));
+}
+
+#[test]
+fn a_restore_without_status_builds_and_restarts_nothing() {
+    let mut sim = Sim::new(&built("v1"));
+    sim.settle();
+    let (names, traffic) = (sim.names(), sim.status().traffic);
+    assert!(sim.builders.is_empty(), "it went when it had succeeded");
+    sim.function.status = None;
+    sim.settle();
+    assert!(sim.builders.is_empty());
+    assert_eq!((sim.names(), sim.status().traffic), (names, traffic));
+    assert_eq!(sim.condition(READY).0, "True");
+}
+
+#[test]
+fn a_to_b_to_a_meets_a_again_whatever_became_of_it() {
+    for (limit, well) in [(3, true), (0, true), (3, false)] {
+        let with = |image: &str| json!({"image": image, "serving": {}, "revisionHistoryLimit": limit});
+        let mut sim = Sim::new(&with("z"));
+        sim.settle();
+        sim.edit(&with("a"));
+        sim.pass(usize::MAX);
+        let a = sim.status().serving.unwrap().resource_ref.unwrap();
+        sim.broken.extend(Some(a.clone()).filter(|_| !well));
+        sim.settle();
+        sim.edit(&with("b"));
+        sim.settle();
+        assert_eq!(sim.parked().contains(&a), well && limit > 0);
+        sim.broken.clear();
+        sim.edit(&with("a"));
+        sim.settle();
+        assert_eq!((sim.names(), sim.condition(READY).0.as_str()), (vec![a], "True"));
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Happening {
     Edit(usize),
@@ -555,6 +860,10 @@ enum Happening {
     Restart,
     LoseBuilder,
     LoseServing,
+    LoseStatus,
+    /// Requests are sent to one of the revisions that there are, or split with the latest.
+    Pin(usize, bool),
+    Suspend(bool),
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
@@ -571,6 +880,9 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::Restart),
         1 => Just(Happening::LoseBuilder),
         1 => Just(Happening::LoseServing),
+        1 => Just(Happening::LoseStatus),
+        3 => (0_usize..4, any::<bool>()).prop_map(|(which, splits)| Happening::Pin(which, splits)),
+        1 => any::<bool>().prop_map(Happening::Suspend),
     ]
 }
 
@@ -585,8 +897,13 @@ fn spec(index: usize) -> Value {
     [built("v1"), built("v2"), tuned, only_built, ready_made("a"), ready_made("b"), hidden][index].clone()
 }
 
+/// How many stories are played, unless `STORIES` says otherwise.
+fn stories() -> u32 {
+    std::env::var("STORIES").ok().and_then(|number| number.parse().ok()).unwrap_or(1_000)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: stories(), ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_nothing_is_deleted_that_answers_and_all_settles(first in 0..SPECS, story in prop::collection::vec(happening(), 0..40)) {
@@ -603,6 +920,9 @@ proptest! {
                 Happening::Wait(seconds) => sim.wait(seconds),
                 Happening::Restart => sim.unrouted.clear(),
                 Happening::LoseBuilder => drop(sim.builders.pop()),
+                Happening::LoseStatus => sim.function.status = None,
+                Happening::Pin(which, splits) => sim.pin(which, splits),
+                Happening::Suspend(suspend) => sim.change(|spec| spec.suspend = Some(suspend)),
                 Happening::LoseServing => {
                     // By hand; a user may do that even to what answers.
                     if let Some(lost) = sim.servings.pop() {
@@ -616,16 +936,32 @@ proptest! {
             let running = sim.builders.iter().filter(|builder| builder.status.is_none() && builder.spec.state.is_none());
             prop_assert!(running.count() <= 1, "one build at a time");
         }
+        sim.change(|spec| spec.suspend = None);
         sim.settle();
         let (plan, status) = (sim.plan(), sim.status());
         prop_assert_eq!(own(&plan.status), own(&status), "a settled Function is quiet");
         prop_assert!(plan.cancel.is_empty() && plan.obsolete_servings.is_empty() && plan.obsolete_builders.is_empty());
         let failed_build = status.build.as_ref().is_some_and(|build| build.state.as_deref() == Some("Failed"));
+        let known = |name: &String| sim.servings.iter().any(|serving| serving.name_any() == *name);
+        let requests = sim.function.spec.serving.clone().map(|serving| serving.traffic).unwrap_or_default();
+        let named: Vec<_> = requests.iter().filter_map(|request| request.revision.clone()).collect();
+        let is_split = requests.iter().any(|request| request.latest == Some(true));
         if sim.function.spec.serving.is_none() {
-            prop_assert!(sim.servings.is_empty() && sim.route.is_none(), "{:?}", sim.names());
+            prop_assert!(sim.servings.is_empty() && sim.route.is_none(), "{:?}", sim.servings);
+        } else if !named.iter().all(known) {
+            prop_assert_eq!(sim.condition(SERVING_READY).1, "RevisionNotFound");
+            return Ok(());
         } else if !failed_build {
-            prop_assert_eq!(sim.names().len(), 1, "one revision is left: {:?}", sim.names());
-            prop_assert_eq!(&status.traffic[0].revision, &sim.names()[0]);
+            let mut told: Vec<_> = status.traffic.iter().map(|target| target.revision.clone()).collect();
+            told.sort();
+            told.dedup();
+            let mut running = sim.names();
+            running.sort();
+            prop_assert_eq!(&running, &told, "what has requests runs, and nothing else");
+            prop_assert!(named.iter().all(|name| told.contains(name)), "{:?} {:?}", named, told);
+            prop_assert!(!named.is_empty() || told.len() == 1);
+            prop_assert!(told.len() <= named.len() + usize::from(is_split || named.is_empty()));
+            prop_assert!(sim.parked().len() <= 4, "three of the history, and the latest");
         }
         if !failed_build {
             prop_assert_eq!(sim.condition(READY).0, "True", "{:?}", status.conditions);

@@ -15,12 +15,17 @@ use openfunction_proto::{
     status_api::ObjectStatus,
 };
 
-use crate::plan::{World, elapsed};
+use crate::{
+    hints,
+    plan::{World, elapsed},
+};
 
 /// The image is built, or nothing is to be built.
 pub const BUILD_READY: &str = "BuildReady";
 /// The present revision runs, or nothing is to be run.
 pub const SERVING_READY: &str = "ServingReady";
+/// The Function is suspended.
+pub const SUSPENDED: &str = "Suspended";
 /// All of it.
 pub const READY: &str = "Ready";
 
@@ -30,7 +35,8 @@ const ROUTE_PATIENCE: Duration = Duration::from_secs(30);
 /// The part of a status that this controller owns (design §3).
 pub fn own(status: &FunctionStatus) -> FunctionStatus {
     let mut own = FunctionStatus { route: None, addresses: Vec::new(), ..status.clone() };
-    let is_ours = |type_: &str| [BUILD_READY, SERVING_READY, READY, DRIFT].contains(&type_) || NOTES.contains(&type_);
+    let ours = [BUILD_READY, SERVING_READY, READY, DRIFT, SUSPENDED];
+    let is_ours = |type_: &str| ours.contains(&type_) || NOTES.contains(&type_);
     own.conditions.retain(|condition| is_ours(&condition.type_));
     if let Some(revision) = &mut own.revision {
         revision.detected = None;
@@ -101,7 +107,8 @@ impl Ready<'_> {
             }
             if condition.status != "True" {
                 let what = if condition.message.is_empty() { &condition.reason } else { &condition.message };
-                return (NewCondition::unknown(READY, "Reconciling", self.with_what_answers(what)), None);
+                let reason = if condition.reason == SUSPENDED { SUSPENDED } else { "Reconciling" };
+                return (NewCondition::unknown(READY, reason, self.with_what_answers(what)), None);
             }
         }
         let needs_route = self.spec.serving.as_ref().is_some_and(|serving| serving.needs_route());
@@ -164,29 +171,44 @@ impl Ready<'_> {
     }
 }
 
-/// Names the object that holds the Function back.
-pub fn blocked_by(function: &Function, status: &mut FunctionStatus) {
-    let is_false = |type_| {
-        conditions::find(&status.conditions, type_).filter(|condition: &&Condition| condition.status == "False")
+/// Names the objects that hold the Function back, the deepest first, with what to do about it (goals FN26).
+pub fn blocked_by(world: &World, failing: &[String], status: &mut FunctionStatus) {
+    let function = world.function;
+    let blocker = |kind: &str, name: String, condition: &Condition| {
+        let hint = hints::of(&condition.reason);
+        Blocker {
+            kind: kind.to_owned(),
+            name,
+            namespace: function.namespace(),
+            field: hint.as_ref().and_then(|hint| hint.field).map(str::to_owned),
+            reason: condition.reason.clone(),
+            message: condition.message.clone(),
+            hint: hint.map(|hint| hint.hint.to_owned()),
+            since: Some(condition.last_transition_time.clone()),
+        }
     };
-    let resource = |part: &Option<FunctionCondition>| part.as_ref().and_then(|part| part.resource_ref.clone());
-    let blocker = |kind: &str, name: Option<String>, condition: &Condition| Blocker {
-        kind: kind.to_owned(),
-        name: name.unwrap_or_else(|| function.name_any()),
-        namespace: function.namespace(),
-        reason: condition.reason.clone(),
-        message: condition.message.clone(),
-        since: Some(condition.last_transition_time.clone()),
-        ..Blocker::default()
+    let is_false = |conditions: &[Condition], type_: &str| {
+        conditions::find(conditions, type_).filter(|condition| condition.status == "False").cloned()
     };
-    let found = if let Some(condition) = is_false(BUILD_READY) {
-        Some(blocker("Builder", resource(&status.build), condition))
-    } else if let Some(condition) = is_false(SERVING_READY) {
-        Some(blocker("Serving", resource(&status.serving), condition))
-    } else {
-        is_false(READY).map(|condition| blocker("HTTPRoute", None, condition))
+    let name_of = |part: &Option<FunctionCondition>| {
+        part.as_ref().and_then(|part| part.resource_ref.clone()).unwrap_or_else(|| function.name_any())
     };
-    status.blocked_by = found.into_iter().collect();
+    let build = is_false(&status.conditions, BUILD_READY).map(|c| blocker("Builder", name_of(&status.build), &c));
+    let servings: Vec<_> = failing
+        .iter()
+        .filter_map(|name| {
+            let serving = world.serving(name)?.status.as_ref()?;
+            Some(blocker("Serving", name.clone(), &is_false(&serving.conditions, READY)?))
+        })
+        .collect();
+    let of_itself = is_false(&status.conditions, SERVING_READY).filter(|_| servings.is_empty());
+    let of_itself = of_itself.map(|c| blocker("Function", function.name_any(), &c));
+    let mut found: Vec<_> = build.into_iter().chain(servings).chain(of_itself).collect();
+    // What was written wrong is the Function's own fault; the rest is told by the route.
+    if let Some(condition) = is_false(&status.conditions, READY).filter(|_| found.is_empty()) {
+        found.push(blocker("HTTPRoute", function.name_any(), &condition));
+    }
+    status.blocked_by = found;
 }
 
 /// The state by which Functions are counted: that of the serving, or of the build if nothing is run.
