@@ -180,9 +180,14 @@ pub struct Context {
     pub grants: Shared<ReferenceGrant>,
     /// Classes of Gateways.
     pub classes: Shared<GatewayClass>,
+    /// When the process began.
+    started: Instant,
     /// Since when something is as it is. A restart begins to count anew.
     watched: Mutex<HashMap<String, (String, Instant)>>,
 }
+
+/// Time in which the first lists of a cluster are complete.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Of how many things it is remembered since when they are as they are.
 const FORGET: usize = 20_000;
@@ -217,7 +222,18 @@ impl Context {
     /// Name of the Service that is the entry of an OpenFunction Gateway.
     pub fn entry_name(&self, gateway: &Gateway) -> String {
         let gateways = self.gateways.store().state();
-        gateway::entry_name(gateway, gateways.iter().map(AsRef::as_ref))
+        let namespace = gateway.namespace().unwrap_or_default();
+        let first = self.services.store().get(&ObjectRef::new(gateway::ENTRY).within(&namespace));
+        // One that is gone leaves its Service to the garbage collector.
+        let of_other = first.into_iter().flat_map(|service| children::controller::<_, Gateway>(&*service));
+        let exists = |other: &ObjectRef<Gateway>| {
+            let other = self.gateways.store().get(other);
+            other.is_some_and(|other| other.uid() != gateway.uid() && other.metadata.deletion_timestamp.is_none())
+        };
+        let is_taken = of_other.into_iter().any(|other| exists(&other));
+        let owned = children::owned(&self.services, gateway);
+        let gateways = gateways.iter().map(AsRef::as_ref);
+        gateway::entry_name(gateway, gateways, &self.default_gateway, &owned, is_taken)
     }
 
     /// Whether the Gateway API is there, and known as far as it must be.
@@ -229,8 +245,10 @@ impl Context {
     pub fn knows_gateway_api(&self) -> bool {
         let knows_grants = !self.apis.is_served(REFERENCE_GRANTS) || self.grants.is_synced();
         let knows_sets = !self.apis.is_served(LISTENER_SETS) || self.listener_sets.is_synced();
-        !self.has_gateway_api()
-            || (self.kubernetes_gateways.is_synced() && self.routes.is_synced() && knows_grants && knows_sets)
+        let knows_classes = !self.apis.is_served(GATEWAY_CLASSES) || self.classes.is_synced();
+        // What the role of the controller does not show is not waited for: without a grant nothing is allowed.
+        let knows_more = (knows_grants && knows_sets && knows_classes) || self.started.elapsed() > PATIENCE;
+        !self.has_gateway_api() || (self.kubernetes_gateways.is_synced() && self.routes.is_synced() && knows_more)
     }
 
     /// The Functions that ask for some OpenFunction Gateways.
@@ -355,6 +373,7 @@ pub async fn run(mut runtime: Runtime, flags: Flags) -> anyhow::Result<()> {
         },
         grants,
         classes,
+        started: Instant::now(),
         watched: Mutex::default(),
     });
     let (gateway_driver, function_driver) = (runtime.driver(true), runtime.driver(false));
@@ -373,6 +392,8 @@ pub async fn run(mut runtime: Runtime, flags: Flags) -> anyhow::Result<()> {
                 everything(&context.gateways, context.classes.subscribe().map(|_| ()).boxed()),
                 everything(&context.gateways, context.balancers.subscribe().map(|_| ()).boxed()),
                 triggers(&functions, of_certificate(&context)),
+                // One that goes may have had a hostname that another has a certificate for.
+                everything(&context.gateways, gone(&context.functions)),
             ];
             let of_functions = vec![
                 triggers(&routes, children::controller),
@@ -472,6 +493,14 @@ fn follow_claims(context: &Arc<Context>) -> BoxStream<'static, ObjectRef<Functio
     // What there is when we begin is looked at anyway.
     known.extend(context.routes.store().state().into_iter().map(|route| (ObjectRef::from_obj(&*route), route)));
     let routes = context.routes.subscribe();
+    // A Function that comes has its internal name by right; one that goes gives it up.
+    let of_names = {
+        let context = context.clone();
+        changed(&context.functions, |_| ()).flat_map(move |(key, existence)| {
+            let is_new = existence == Existence::Changed;
+            futures::stream::iter(is_new.then(|| function::claimants(&context, &key)).unwrap_or_default())
+        })
+    };
     let concerned = routes.flat_map(move |changed| {
         let key = ObjectRef::from_obj(&*changed);
         let is = context.routes.store().get(&key);
@@ -485,7 +514,14 @@ fn follow_claims(context: &Arc<Context>) -> BoxStream<'static, ObjectRef<Functio
         let rivals = has_changed.then(|| function::rivals(&context, was.as_deref(), is.as_deref()));
         futures::stream::iter(rivals.unwrap_or_default())
     });
-    concerned.boxed()
+    futures::stream::select(concerned, of_names).boxed()
+}
+
+/// Objects that go.
+fn gone<K: Watched>(shared: &Shared<K>) -> BoxStream<'static, ()> {
+    let exists = shared.clone();
+    let changes = changed(shared, |_| ());
+    changes.filter_map(move |(key, _)| std::future::ready(exists.store().get(&key).is_none().then_some(()))).boxed()
 }
 
 /// What became of an object besides a change in it.

@@ -51,11 +51,13 @@ pub fn lost(
     let mut lost = Vec::new();
     let here = (function.namespace().unwrap_or_default(), function.name_any());
     for host in hostnames {
-        // The internal name of another Function is that one's, whoever is older.
-        if let Some(named) = internal_name(host, cluster_domain).filter(|named| *named != here) {
-            if others.function(&named.0, &named.1).is_some() {
-                lost.push(Lost { host: host.clone(), path: None, winner: named });
-            }
+        // The internal name of a Function is that one's, whoever is older.
+        let named = internal_name(host, cluster_domain);
+        if named.as_ref() == Some(&here) {
+            continue;
+        }
+        if let Some(named) = named.filter(|(namespace, name)| others.function(namespace, name).is_some()) {
+            lost.push(Lost { host: host.clone(), path: None, winner: named });
             continue;
         }
         let age = |function: &Function| (function.creation_timestamp(), function.namespace(), function.name_any());
@@ -99,7 +101,7 @@ fn claim(matched: &HttpRouteMatch) -> (String, BTreeMap<String, String>, BTreeMa
 }
 
 /// Namespace and name of the Function whose internal hostname this is.
-fn internal_name(host: &str, cluster_domain: &str) -> Option<(String, String)> {
+pub fn internal_name(host: &str, cluster_domain: &str) -> Option<(String, String)> {
     let inner = host.strip_suffix(cluster_domain)?.strip_suffix(".svc.")?;
     let (name, namespace) = inner.split_once('.')?;
     (!namespace.contains('.')).then(|| (namespace.to_owned(), name.to_owned()))
@@ -181,6 +183,11 @@ mod tests {
         let names = vec![other("g", "2026-01-03T00:00:00Z", &[], slash.clone(), "g")];
         let host = "g.n.svc.cluster.local";
         assert_eq!(said(names, host, slash.clone()), ["hostname \"g.n.svc.cluster.local\" belongs to Function n/g"]);
-        assert!(said(vec![], host, slash).is_empty());
+        assert!(said(vec![], host, slash.clone()).is_empty());
+        // It is its own, and what is nobody's goes by age, as any other.
+        assert!(said(one(old, slash.clone(), "g"), "f.n.svc.cluster.local", slash.clone()).is_empty());
+        let older = vec![other("g", old, &["f.n.svc.cluster.local", "x.y.svc.cluster.local"], slash.clone(), "g")];
+        assert!(said(older.clone(), "f.n.svc.cluster.local", slash.clone()).is_empty());
+        assert_eq!(said(older, "x.y.svc.cluster.local", slash).len(), 1);
     }
 }

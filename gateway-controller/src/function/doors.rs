@@ -2,7 +2,7 @@
 
 use openfunction_proto::networking::Listener;
 
-use crate::gateway::{is_open, speaks_http};
+use crate::gateway::{self, is_open, speaks_http};
 
 /// The listeners that a route is attached to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,6 +24,8 @@ pub struct Offer<'a> {
     pub gateway_namespace: &'a str,
     /// Namespace of the function.
     pub namespace: &'a str,
+    /// Hostnames that the function has a certificate for: they come in by the listeners for it, and by no other.
+    pub certified: &'a [String],
 }
 
 impl Offer<'_> {
@@ -32,15 +34,12 @@ impl Offer<'_> {
     /// They are named, since a route that two listeners of one port take for the same hostname is in conflict with
     /// itself for some implementations (Contour). The listeners of the OpenFunction Gateway come first; another one of
     /// the Kubernetes Gateway is used for hostnames that they do not take (N35), and then alone on its port if it takes
-    /// theirs, too.
+    /// theirs, too, and theirs is not nearer: what has a nearer listener is taken by no other (Gateway API, listener
+    /// isolation).
     pub fn choose(&self, hostnames: &[String]) -> Doors {
         let is_usable = |listener: &&Listener| speaks_http(listener) && self.takes_namespace(listener) != Some(false);
         let usable: Vec<&Listener> = self.ours.iter().filter(is_usable).collect();
-        // A listener for one name has it alone, as the Gateway API wants it.
-        let is_nearer = |other: &Listener, listener: &Listener| {
-            let length = |listener: &Listener| listener.hostname.as_ref().map_or(0, String::len);
-            other.port == listener.port && length(other) > length(listener)
-        };
+        let takes = |listener: &Listener, host: &String| self.lets_in(listener, host);
         let is_taken = |listener: &Listener, host: &String| {
             takes(listener, host) && !usable.iter().any(|other| takes(other, host) && is_nearer(other, listener))
         };
@@ -58,6 +57,7 @@ impl Offer<'_> {
             if open.iter().any(|host| takes(foreign, host)) {
                 let meet = |listener: &Listener| {
                     listener.port == foreign.port
+                        && !is_nearer(listener, foreign)
                         && hostnames.iter().any(|host| takes(listener, host) && takes(foreign, host))
                 };
                 listeners.retain(|listener| !meet(listener));
@@ -71,11 +71,19 @@ impl Offer<'_> {
         }
     }
 
+    fn lets_in(&self, listener: &Listener, host: &String) -> bool {
+        let of_certificate = gateway::certificate_names(host).contains(&listener.name);
+        takes(listener, host) && of_certificate == self.certified.contains(host)
+    }
+
     fn takes_namespace(&self, listener: &Listener) -> Option<bool> {
         is_open(listener, self.gateway_namespace, self.namespace)
     }
 
     fn why_not(&self, host: &str) -> String {
+        if self.certified.iter().any(|certified| certified == host) {
+            return "the listener for its certificate is not there: it comes when the Gateway has room for it, and no other Function has the hostname".to_owned();
+        }
         let closed = self.ours.iter().chain(self.all).find(|listener| speaks_http(listener) && takes(listener, host));
         match closed {
             Some(listener) => format!(
@@ -98,7 +106,11 @@ impl Doors {
 
     /// The listeners of some of the hostnames.
     pub fn only(&self, hostnames: &[String]) -> Vec<Listener> {
-        let lets_in = |listener: &&Listener| hostnames.iter().any(|host| takes(listener, host));
+        let is_taken = |listener: &Listener, host: &String| {
+            let nearer = |other: &Listener| takes(other, host) && is_nearer(other, listener);
+            takes(listener, host) && !self.listeners.iter().any(nearer)
+        };
+        let lets_in = |listener: &&Listener| hostnames.iter().any(|host| is_taken(listener, host));
         self.listeners.iter().filter(lets_in).cloned().collect()
     }
 
@@ -117,6 +129,12 @@ impl Doors {
         let hosts = hosts.cloned().collect();
         (redirected, hosts)
     }
+}
+
+/// Whether a listener has what both take, as the Gateway API wants it: the hostname of the other is wider.
+fn is_nearer(one: &Listener, other: &Listener) -> bool {
+    let length = |listener: &Listener| listener.hostname.as_ref().map_or(0, String::len);
+    one.port == other.port && length(one) > length(other)
 }
 
 /// Whether a listener takes requests for a hostname; either may begin with `*.`.
@@ -142,7 +160,7 @@ mod tests {
 
     fn chosen(ours: &[Listener], foreign: &[Listener], hosts: &[&str]) -> (Vec<String>, Vec<String>) {
         let hosts: Vec<_> = hosts.iter().map(|host| (*host).to_owned()).collect();
-        let offer = Offer { ours, all: foreign, gateway_namespace: "infra", namespace: "shop" };
+        let offer = Offer { ours, all: foreign, gateway_namespace: "infra", namespace: "shop", certified: &[] };
         let doors = offer.choose(&hosts);
         let names = doors.listeners.iter().map(|listener| listener.name.clone()).collect();
         (names, doors.unserved.into_iter().map(|(host, _)| host).collect())
@@ -168,10 +186,29 @@ mod tests {
         };
         is(&foreign, &[external, internal], &["external", "internal"], &[]);
         is(&foreign, &[internal], &["internal"], &[]);
-        is(&foreign, &[other, internal], &["http"], &[]);
+        is(&foreign, &[other, internal], &["internal", "http"], &[]);
+        let everywhere = [listener("mine", "", "HTTP", 80, "All")];
+        assert_eq!(chosen(&everywhere, &foreign, &[other, internal]).0, ["mine"]);
         is(&[closed], &[other, internal], &["internal"], &[other]);
         let narrow = listener("narrow", "*.example.com", "HTTPS", 443, "All");
         is(&[narrow], &[other, external, internal], &["external", "internal", "narrow"], &[]);
+    }
+
+    #[test]
+    fn rt21_a_hostname_with_a_certificate_comes_in_by_no_other_listener() {
+        let host = "shop.example.com".to_owned();
+        let [secure, _] = gateway::certificate_names(&host);
+        let open = listener("http", "", "HTTP", 80, "All");
+        let of_certificate = listener(&secure, &host, "HTTPS", 443, "All");
+        let chosen = |ours: &[Listener]| {
+            let certified = std::slice::from_ref(&host);
+            let offer =
+                Offer { ours, all: std::slice::from_ref(&open), gateway_namespace: "i", namespace: "n", certified };
+            offer.choose(certified)
+        };
+        let doors = chosen(&[]);
+        assert!(doors.listeners.is_empty() && doors.unserved[0].0 == host, "not in plain HTTP: {doors:?}");
+        assert_eq!(chosen(std::slice::from_ref(&of_certificate)).listeners, [of_certificate]);
     }
 
     #[test]

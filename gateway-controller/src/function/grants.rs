@@ -138,11 +138,11 @@ pub async fn allow_certificate(
     context.applier.converge(dynamic(&grant), is.as_deref().map(children::json).as_ref(), converged).await
 }
 
-/// Removes what no Function needs any more, whenever one is gone; for ever.
+/// Removes what no Function needs any more, whenever one changes or is gone; for ever.
 pub async fn sweep(context: &Context) {
     let mut changes = context.functions.subscribe();
     while let Some(function) = changes.next().await {
-        if context.functions.store().get(&ObjectRef::from_obj(&*function)).is_none() && context.functions.is_synced() {
+        if context.functions.is_synced() {
             let namespace = function.namespace().unwrap_or_default();
             let needed = needed(context, &namespace);
             for grant in context.grants.store().state() {

@@ -13,6 +13,6 @@ mod shift;
 mod status;
 
 pub use reconcile::reconcile;
-pub use rivals::{losers, rivals};
+pub use rivals::{claimants, losers, rivals};
 pub use route::Options;
-pub use status::{is_answered, is_answered_by};
+pub use status::{is_answered, is_taken_by};

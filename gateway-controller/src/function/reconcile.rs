@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use controller_runtime::{
     apply::{ApplyError, Converged},
-    children::{self, dynamic, json, live},
+    children::{self, dynamic, json, live as live_json},
     client::describe,
     conditions::NewCondition,
     driver::Failure,
@@ -117,13 +117,13 @@ async fn converge(
         return Ok(FunctionStatus::default());
     }
     if traffic.is_empty() {
-        // Nothing can be routed, or nothing any more. Nobody asks before there was a revision.
+        // Nothing can be routed, or nothing any more. Nobody asks before there was a revision; and a status that is
+        // lost, as after a restore from a backup, is no reason to take a route away (design §3).
+        if before.route.is_none() {
+            return Ok(FunctionStatus::default());
+        }
         remove(function, context, false).await?;
-        let route = before
-            .route
-            .as_ref()
-            .map(|_| FunctionRouteStatus { observed_traffic: Some(traffic_hash(traffic)), ..Default::default() });
-        let Some(route) = route else { return Ok(FunctionStatus::default()) };
+        let route = FunctionRouteStatus { observed_traffic: Some(traffic_hash(traffic)), ..Default::default() };
         let waits = NewCondition::unknown(ROUTE_READY, "NoTraffic", "there is no revision that could answer");
         return Ok(status::with(function, route, Vec::new(), waits, now));
     }
@@ -157,11 +157,28 @@ async fn converge(
                 .store()
                 .get(&ObjectRef::new(&function.name_any()).within(&function.namespace().unwrap_or_default()));
             match live.filter(|live| still_serves(context, live)) {
-                Some(live) => keep(function, context, before, &live, ("GatewayMissing", missing), now, converged).await,
+                Some(live) => {
+                    // Its entry goes with it, so that the Service must lead elsewhere.
+                    if !gateway_exists(context, function)
+                        && let Some(service) = service::straight(function, traffic, &context.cluster_domain)
+                    {
+                        let (namespace, name) = (function.namespace().unwrap_or_default(), function.name_any());
+                        let is = live_json(&context.services, &namespace, &name);
+                        context.applier.converge(dynamic(&service), is.as_ref(), converged).await?;
+                    }
+                    keep(function, context, before, &live, ("GatewayMissing", missing), now, converged).await
+                }
                 None => straight(function, context, traffic, missing, now, converged).await,
             }
         }
     }
+}
+
+/// Whether there is the OpenFunction Gateway that a Function asks for.
+fn gateway_exists(context: &Context, function: &Function) -> bool {
+    let named = gateway::asked_by(function, &context.default_gateway);
+    let gateway = context.gateways.store().get(&ObjectRef::new(&named.name).within(&named.namespace));
+    gateway.is_some_and(|gateway| gateway.metadata.deletion_timestamp.is_none())
 }
 
 /// The gateway of a Function with its Kubernetes Gateway, or why it has none that can be used.
@@ -347,11 +364,13 @@ fn told(
     let kubernetes = routed.kubernetes;
     let gateway = format!("Gateway {}/{}", kubernetes.namespace().unwrap_or_default(), kubernetes.name_any());
     if let Some((host, why)) = wanted.doors.unserved.first() {
-        return NewCondition::false_(
-            ROUTE_READY,
-            "NoListener",
-            format!("hostname {host:?} is not served by {gateway}: {why}"),
-        );
+        let message = format!("hostname {host:?} is not served by {gateway}: {why}");
+        let is_certified = routed.certified().contains(host);
+        return if is_certified {
+            NewCondition::unknown(ROUTE_READY, "ListenerPending", message)
+        } else {
+            NewCondition::false_(ROUTE_READY, "NoListener", message)
+        };
     }
     if let Some(class) = class.filter(|_| !missing.is_empty()) {
         let message = format!(
@@ -513,7 +532,10 @@ async fn straight(
         let before = function.status.clone().unwrap_or_default();
         return Ok(with_problem(function, &own(&before), "GatewayRequired", message, now));
     };
-    context.applier.converge(dynamic(&service), live(&context.services, &namespace, &name).as_ref(), converged).await?;
+    context
+        .applier
+        .converge(dynamic(&service), live_json(&context.services, &namespace, &name).as_ref(), converged)
+        .await?;
     // Only then, so that there is always a way.
     for route in children::owned(&context.routes, function) {
         context.applier.delete(&*route).await?;

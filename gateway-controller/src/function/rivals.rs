@@ -49,6 +49,21 @@ pub fn rivals(context: &Context, was: Option<&HttpRoute>, is: Option<&HttpRoute>
     rivals
 }
 
+/// The Functions whose routes have the internal name of another one.
+pub fn claimants(context: &Context, of: &ObjectRef<Function>) -> Vec<ObjectRef<Function>> {
+    let mut domains: BTreeSet<_> =
+        context.gateways.store().state().iter().map(|gateway| gateway.spec.cluster_domain.clone()).collect();
+    domains.insert(context.cluster_domain.clone());
+    let namespace = of.namespace.as_deref().unwrap_or_default();
+    let names = domains.into_iter().map(|domain| format!("{}.{namespace}.svc.{domain}", of.name));
+    let routes = names.flat_map(|name| context.by_hostname.get(&name));
+    let mut claimants: Vec<_> = routes.flat_map(|route| children::controller::<_, Function>(&*route)).collect();
+    claimants.retain(|claimant| claimant != of);
+    // Those that have lost it look again when it is free.
+    claimants.extend(context.losers.get(ROUTE_CONFLICT).iter().map(|function| ObjectRef::from_obj(&**function)));
+    claimants
+}
+
 /// [`ROUTE_CONFLICT`] for a Function that has lost something, by which such Functions are found.
 pub fn losers(function: &Function) -> Vec<String> {
     let mut conditions = function.status.iter().flat_map(|status| &status.conditions);

@@ -18,7 +18,10 @@ use openfunction_proto::{
     networking::{Gateway, Listener},
 };
 
-use super::doors::{Doors, Offer};
+use super::{
+    doors::{Doors, Offer},
+    service::is_service_name,
+};
 use crate::{ABOUT, gateway, template::render};
 
 /// Annotation of an HTTPRoute with the hash of the traffic that it was rendered from.
@@ -192,8 +195,11 @@ impl Routed<'_> {
     /// # Errors
     /// A template that cannot be rendered.
     pub fn rules(&self) -> Result<Vec<HttpRouteRule>, Unroutable> {
-        let route = self.route();
+        let mut route = self.route();
         if !route.rules.is_empty() {
+            // What an empty list means (Gateway API).
+            let open = route.rules.iter_mut().filter(|rule| rule.matches.is_empty());
+            open.for_each(|rule| rule.matches = every_path().matches);
             return Ok(route.rules);
         }
         let value = if route.hostnames.is_empty() { "/".to_owned() } else { self.templated_path()? };
@@ -226,6 +232,12 @@ impl Routed<'_> {
         listeners.iter().any(|listener| Some(&listener.name) == parent.section_name.as_ref())
     }
 
+    /// Hostnames that come in by listeners with the function's own certificate.
+    pub fn certified(&self) -> Vec<String> {
+        let route = self.route();
+        if route.tls.is_some() && self.is_public() { route.hostnames } else { Vec::new() }
+    }
+
     /// The listeners by which requests for hostnames come in.
     fn doors(&self, hostnames: &[String]) -> Doors {
         let mut ours = gateway::effective(self.gateway);
@@ -239,6 +251,7 @@ impl Routed<'_> {
             all: &all,
             gateway_namespace: &self.kubernetes.namespace().unwrap_or_default(),
             namespace: &self.function.namespace().unwrap_or_default(),
+            certified: &self.certified(),
         };
         offer.choose(hostnames)
     }
@@ -251,6 +264,10 @@ impl Routed<'_> {
         let mut hostnames = self.hostnames()?;
         hostnames.retain(|hostname| !lost.contains(hostname));
         let mut doors = self.doors(&hostnames);
+        // What has a certificate is not served without.
+        let certified = self.certified();
+        let waits = |host: &String| certified.contains(host) && doors.unserved.iter().any(|(open, _)| open == host);
+        hostnames.retain(|host| !waits(host));
         let mut others = Vec::new();
         if self.gateway.spec.https_redirect == Some(true) {
             let (redirected, hosts) = doors.split_redirected(&hostnames);
@@ -336,6 +353,12 @@ impl Routed<'_> {
         for target in traffic {
             let Some(tag) = target.tag.clone().filter(|_| target.backend.is_some()) else { continue };
             let name = format!("{tag}-{}", self.function.name_any());
+            if !is_service_name(&name) {
+                let message = format!(
+                    "spec.serving.traffic: Invalid value: tag {tag:?}: {name:?} must be the name of a Service, with at most 63 characters"
+                );
+                return Err(Unroutable { reason: "InvalidTraffic", message });
+            }
             let namespace = self.function.namespace().unwrap_or_default();
             let mut hostnames = Vec::new();
             if self.is_public() {

@@ -1,7 +1,5 @@
 //! The Service with a Function's name: its address inside the cluster (networking §11).
 
-use std::collections::BTreeSet;
-
 use controller_runtime::children;
 use k8s_openapi::{
     api::core::v1::{Service, ServicePort, ServiceSpec},
@@ -21,10 +19,8 @@ pub fn through(function: &Function, name: &str, gateway: &Gateway, entry: &str) 
     let inside = gateway::effective(gateway)
         .into_iter()
         .filter(|listener| listener.hostname.as_deref().is_some_and(|hostname| gateway::is_internal(hostname, domain)));
-    // A Service knows a port once.
-    let mut known = BTreeSet::new();
-    let inside = inside.filter(|listener| known.insert(listener.port));
-    let ports = inside.map(|listener| port(&listener.name.replace('.', "-"), listener.port)).collect();
+    let inside: Vec<_> = inside.collect();
+    let ports = gateway::ports(inside.iter());
     let leads_to = format!("{entry}.{}.svc.{domain}", gateway.namespace().unwrap_or_default());
     service(function, name, leads_to, ports)
 }

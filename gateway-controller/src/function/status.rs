@@ -143,10 +143,10 @@ pub fn is_answered(live: &HttpRoute) -> bool {
     live.spec.parent_refs.iter().all(|asked| holds(Some(live), answer(live, asked), "Accepted").is_some())
 }
 
-/// Whether a Kubernetes Gateway has answered a route as it is now, in all of its listeners that the route asks.
-pub fn is_answered_by(live: &HttpRoute, kubernetes: &GatewayRef) -> bool {
-    let mut asked = live.spec.parent_refs.iter().filter(|parent| is_of(parent, kubernetes)).peekable();
-    asked.peek().is_some() && asked.all(|asked| holds(Some(live), answer(live, asked), "Accepted").is_some())
+/// Whether a Kubernetes Gateway has accepted a route as it is now, in all of its listeners that the route asks.
+pub fn is_taken_by(live: &HttpRoute, kubernetes: &GatewayRef) -> bool {
+    let asked: Vec<_> = live.spec.parent_refs.iter().filter(|parent| is_of(parent, kubernetes)).cloned().collect();
+    is_accepted_by(live, &asked)
 }
 
 /// Whether all of some parents have accepted a route as it is now.

@@ -14,26 +14,45 @@ use k8s_openapi::{
     apimachinery::pkg::util::intstr::IntOrString,
 };
 use kube::{ResourceExt, core::PartialObjectMeta};
-use openfunction_proto::{core::GatewayRef, gateway_api::resources::KubernetesGateway, networking::Gateway};
+use openfunction_proto::{
+    core::GatewayRef,
+    gateway_api::resources::KubernetesGateway,
+    networking::{Gateway, Listener},
+};
 
 use super::{effective, is_internal, target};
 use crate::ABOUT;
 
 /// Name of the Service of the oldest OpenFunction Gateway in a namespace.
-const NAME: &str = "gateway";
+pub const NAME: &str = "gateway";
 /// Annotation of the Service with the Kubernetes Gateway that it leads to.
 const LEADS_TO: &str = "networking.openfunction.io/kubernetes-gateway";
 
-/// Name of the Service of an OpenFunction Gateway: `gateway`, or with its own name behind it if an older one of
-/// `gateways` is in its namespace (goals Q19).
-pub fn name<'a>(gateway: &Gateway, gateways: impl Iterator<Item = &'a Gateway>) -> String {
-    let age = |gateway: &Gateway| (gateway.creation_timestamp(), gateway.name_any());
+/// Name of the Service of an OpenFunction Gateway: `gateway` for the `default` one, else for the oldest of `gateways` in
+/// its namespace; for the others with their own name behind it (goals Q19). One that has a Service (`owned`) keeps its
+/// name, whoever comes or goes.
+pub fn name<'a>(
+    gateway: &Gateway,
+    gateways: impl Iterator<Item = &'a Gateway>,
+    default: &GatewayRef,
+    owned: &[Arc<Service>],
+    is_taken: bool,
+) -> String {
+    let mut names: Vec<_> = owned.iter().map(|service| service.name_any()).collect();
+    names.sort();
+    if let Some(name) = names.into_iter().next() {
+        return name;
+    }
+    let is_default = |gateway: &Gateway| {
+        gateway.name_any() == default.name && gateway.namespace().as_ref() == Some(&default.namespace)
+    };
+    let rank = |gateway: &Gateway| (!is_default(gateway), gateway.creation_timestamp(), gateway.name_any());
     let comes_first = |other: &Gateway| {
         other.namespace() == gateway.namespace()
             && other.metadata.deletion_timestamp.is_none()
-            && age(other) < age(gateway)
+            && rank(other) < rank(gateway)
     };
-    if gateways.into_iter().any(comes_first) {
+    if is_taken || gateways.into_iter().any(comes_first) {
         let full = format!("{NAME}-{}", gateway.name_any().replace('.', "-"));
         return if full.len() <= DNS_LABEL { full } else { names::child(&full, &names::hash(&full), DNS_LABEL) };
     }
@@ -121,25 +140,38 @@ pub fn find(
     (!ips.is_empty()).then_some(Entry::Addresses(ips))
 }
 
+/// The ports of a Service in front of listeners, under their names. A Service knows a port once, and its names neither
+/// dots nor more than 63 characters.
+pub fn ports<'a>(listeners: impl Iterator<Item = &'a Listener>) -> Vec<ServicePort> {
+    let mut ports: Vec<ServicePort> = Vec::new();
+    for listener in listeners {
+        if ports.iter().any(|port| port.port == listener.port) {
+            continue;
+        }
+        let mut name = listener.name.replace('.', "-");
+        if name.len() > DNS_LABEL || ports.iter().any(|port| port.name.as_ref() == Some(&name)) {
+            name = names::child(&name, &names::hash(&listener.name), DNS_LABEL);
+        }
+        ports.push(ServicePort {
+            name: Some(name),
+            port: listener.port,
+            target_port: Some(IntOrString::Int(listener.port)),
+            protocol: Some("TCP".to_owned()),
+            ..ServicePort::default()
+        });
+    }
+    ports
+}
+
 /// The Service of a name, and the EndpointSlice that it needs when it leads to addresses.
 pub fn objects(gateway: &Gateway, name: &str, target: &GatewayRef, entry: &Entry) -> (Service, Option<EndpointSlice>) {
-    let mut ports: Vec<ServicePort> = Vec::new();
-    for listener in effective(gateway) {
-        let is_inside =
-            listener.hostname.as_deref().is_some_and(|hostname| is_internal(hostname, &gateway.spec.cluster_domain));
+    let is_listed = |listener: &Listener| {
+        let domain = &gateway.spec.cluster_domain;
+        let is_inside = listener.hostname.as_deref().is_some_and(|hostname| is_internal(hostname, domain));
         // Through a name every port is reached, whatever the Service says; to addresses lead only the ports that it has.
-        let is_listed = !is_inside || matches!(entry, Entry::Addresses(_));
-        // A Service knows a port once.
-        if is_listed && !ports.iter().any(|port| port.port == listener.port) {
-            ports.push(ServicePort {
-                name: Some(listener.name.replace('.', "-")),
-                port: listener.port,
-                target_port: Some(IntOrString::Int(listener.port)),
-                protocol: Some("TCP".to_owned()),
-                ..ServicePort::default()
-            });
-        }
-    }
+        !is_inside || matches!(entry, Entry::Addresses(_))
+    };
+    let ports = ports(effective(gateway).iter().filter(|listener| is_listed(listener)));
     let (type_, external_name) = match entry {
         Entry::Name(name) => ("ExternalName", Some(name.clone())),
         Entry::Addresses(_) => ("ClusterIP", None),
@@ -243,8 +275,32 @@ mod tests {
     fn q19_several_openfunction_gateways_in_a_namespace_have_an_entry_each() {
         let (old, new) = (gateway("b", "2026-01-01T00:00:00Z"), gateway("a", "2026-01-02T00:00:00Z"));
         let all = [old.clone(), new.clone()];
-        assert_eq!((name(&old, all.iter()), name(&new, all.iter())), ("gateway".to_owned(), "gateway-a".to_owned()));
-        assert_eq!(name(&new, [new.clone()].iter()), "gateway", "once the older one is gone");
+        let default = GatewayRef { name: "b".to_owned(), namespace: "other".to_owned() };
+        let named =
+            |gateway: &Gateway, all: &[Gateway], default: &GatewayRef| name(gateway, all.iter(), default, &[], false);
+        assert_eq!(
+            (named(&old, &all, &default), named(&new, &all, &default)),
+            ("gateway".to_owned(), "gateway-a".to_owned())
+        );
+        assert_eq!(named(&new, &all[1..], &default), "gateway", "once the older one is gone");
+        let default = GatewayRef { name: "a".to_owned(), namespace: "o".to_owned() };
+        assert_eq!(named(&new, &all, &default), "gateway", "GW13: the default one has it by right");
+        let service = Arc::new(objects(&new, "gateway-a", &default, &Entry::Name("x".to_owned())).0);
+        assert_eq!(name(&new, all[1..].iter(), &default, &[service], false), "gateway-a", "it keeps what it has");
+        assert_eq!(name(&new, all[1..].iter(), &default, &[], true), "gateway-a", "another one has it still");
+    }
+
+    #[test]
+    fn n16_names_of_listeners_that_a_service_does_not_know_are_made_to_fit() {
+        let listener = |name: &str, port: i32| json!({"name": name, "port": port, "protocol": "HTTP"});
+        let all =
+            json!([listener("a.b", 80), listener("a-b", 81), listener(&"x".repeat(100), 82), listener("same", 80)]);
+        let all: Vec<Listener> = serde_json::from_value(all).unwrap();
+        let names: Vec<_> = ports(all.iter()).into_iter().map(|port| port.name.unwrap()).collect();
+        assert!(
+            names.len() == 3 && names[0] == "a-b" && names[1].starts_with("a-b-") && names[2].len() <= 63,
+            "{names:?}"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The listeners that an OpenFunction Gateway puts on its Kubernetes Gateway.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use controller_runtime::{apply::APPLIED_PREFIX, children, names::hash};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -106,15 +106,15 @@ pub fn certificate_names(hostname: &str) -> [String; 2] {
 /// Listeners for each hostname that a function has a certificate for (RT21). Of two functions with one hostname, the
 /// older one's certificate is used. What is to be redirected has a listener of its own for HTTP, since Contour lets
 /// nothing else take a hostname that has a listener.
-fn of_functions(gateway: &Gateway, functions: &[&Function]) -> Vec<Vec<Listener>> {
+fn of_functions(gateway: &Gateway, functions: &[(&Function, Vec<String>)]) -> Vec<Vec<Listener>> {
     let port = |protocol: &str, usual: i32| {
         let all = &gateway.spec.gateway_spec.listeners;
         all.iter().find(|listener| listener.protocol == protocol).map_or(usual, |listener| listener.port)
     };
     let mut listeners = BTreeMap::new();
-    for function in functions {
+    for (function, hostnames) in functions {
         let route = function.spec.serving.as_ref().and_then(|serving| serving.http()?.route.as_ref());
-        let Some((route, tls)) = route.and_then(|route| Some((route, route.tls.as_ref()?))) else { continue };
+        let Some(tls) = route.and_then(|route| route.tls.as_ref()) else { continue };
         let namespace = function.namespace().unwrap_or_default();
         let labels = [("kubernetes.io/metadata.name".to_owned(), namespace.clone())].into();
         let selector = Some(LabelSelector { match_labels: Some(labels), match_expressions: None });
@@ -126,7 +126,7 @@ fn of_functions(gateway: &Gateway, functions: &[&Function]) -> Vec<Vec<Listener>
             name: tls.secret_name.clone(),
             namespace: Some(namespace),
         };
-        for hostname in &route.hostnames {
+        for hostname in hostnames {
             let [secure, plain] = certificate_names(hostname);
             let tls = ListenerTls {
                 mode: "Terminate".to_owned(),
@@ -174,24 +174,32 @@ impl<'a> From<&'a ListenerSet> for Carrier<'a> {
 }
 
 /// All listeners that an OpenFunction Gateway wants on its Kubernetes Gateway, as many as fit into what carries them.
-/// `functions` are those that use it, the oldest first.
+/// `functions` are those with a certificate and the hostnames that they may have a listener for, the oldest first. What
+/// one of them asks for never keeps the others from theirs.
 pub fn wanted(
     gateway: &Gateway,
     kubernetes: Option<&KubernetesGateway>,
     carrier: Option<Carrier<'_>>,
-    functions: &[&Function],
+    functions: &[(&Function, Vec<String>)],
 ) -> Vec<Listener> {
     let mut listeners = effective(gateway);
     if short(kubernetes) == Some(SHORT) {
         listeners.push(http(SHORT, None));
     }
-    let ours: Vec<_> = listeners.iter().map(|listener| listener.name.clone()).collect();
-    let is_foreign = |listener: &&Listener| !ours.contains(&listener.name) && !listener.name.starts_with(CERTIFICATE);
-    let foreign = carrier.map_or(0, |carrier| carrier.listeners.iter().filter(is_foreign).count());
     let is_others =
         |listener: &Listener| carrier.is_some_and(|carrier| is_of_another(gateway, carrier, &listener.name));
+    let ours: Vec<_> = listeners.iter().map(|listener| listener.name.clone()).collect();
+    let is_foreign = |listener: &&Listener| {
+        !ours.contains(&listener.name) && (!listener.name.starts_with(CERTIFICATE) || is_others(listener))
+    };
+    let foreign = carrier.map_or(0, |carrier| carrier.listeners.iter().filter(is_foreign).count());
+    let of_owner = kubernetes.into_iter().flat_map(|kubernetes| &kubernetes.spec.listeners);
+    let standing = of_owner.chain(carrier.into_iter().flat_map(|carrier| carrier.listeners));
+    let mut taken: BTreeSet<_> =
+        standing.filter(|listener| !listener.name.starts_with(CERTIFICATE)).map(address).collect();
+    taken.extend(listeners.iter().map(address));
     for of_one in of_functions(gateway, functions) {
-        if of_one.iter().any(is_others) {
+        if of_one.iter().any(|listener| is_others(listener) || taken.contains(&address(listener))) {
             continue;
         }
         if listeners.len() + foreign + of_one.len() <= LIMIT {
@@ -199,6 +207,24 @@ pub fn wanted(
         }
     }
     listeners
+}
+
+/// What no two listeners of a Gateway may have in common.
+fn address(listener: &Listener) -> (i32, String, Option<String>) {
+    (listener.port, listener.protocol.clone(), listener.hostname.clone())
+}
+
+/// Whether two listeners let in the same.
+fn is_same(one: &Listener, other: &Listener) -> bool {
+    let from = |listener: &Listener| {
+        let namespaces = listener.allowed_routes.as_ref().and_then(|routes| routes.namespaces.clone());
+        namespaces.map_or(("Same".to_owned(), None), |namespaces| (namespaces.from, namespaces.selector))
+    };
+    let certificates = |listener: &Listener| {
+        let tls = listener.tls.iter().flat_map(|tls| &tls.certificate_refs);
+        tls.map(|certificate| (certificate.name.clone(), certificate.namespace.clone())).collect::<Vec<_>>()
+    };
+    address(one) == address(other) && from(one) == from(other) && certificates(one) == certificates(other)
 }
 
 /// Why listeners cannot be put on a Kubernetes Gateway: somebody else has one of the name, or of the same port,
@@ -209,13 +235,15 @@ pub fn conflict(
     wanted: &[Listener],
     older: &[&Gateway],
 ) -> Option<String> {
-    let address = |listener: &Listener| (listener.port, listener.protocol.clone(), listener.hostname.clone());
+    // Those of functions give way by themselves.
+    let wanted: Vec<_> = wanted.iter().filter(|listener| !listener.name.starts_with(CERTIFICATE)).collect();
     let place = format!("Gateway {}/{}", kubernetes.namespace().unwrap_or_default(), kubernetes.name_any());
     for other in older {
         let (namespace, name) = (other.namespace().unwrap_or_default(), other.name_any());
         for theirs in effective(other) {
-            let meets =
-                |ours: &&Listener| (ours.name == theirs.name || address(ours) == address(&theirs)) && **ours != theirs;
+            let meets = |ours: &&&Listener| {
+                (ours.name == theirs.name || address(ours) == address(&theirs)) && ***ours != theirs
+            };
             if let Some(ours) = wanted.iter().find(meets) {
                 return Some(format!(
                     "listener {:?} differs from listener {:?} that OpenFunction Gateway {namespace}/{name}, which is older, has on {place}; give it another name, port or domain, or use another Gateway",
@@ -231,9 +259,9 @@ pub fn conflict(
             continue;
         }
         if let Some(ours) = wanted.iter().find(|ours| ours.name == theirs.name) {
-            if address(ours) != address(theirs) {
+            if !is_same(ours, theirs) {
                 return Some(format!(
-                    "{place} has a listener {:?} that is not of this object (port {}, {}, hostname {:?}); give the one of spec.gatewaySpec.listeners another name",
+                    "{place} has a listener {:?} that is not of this object (port {}, {}, hostname {:?}) and differs from the one of spec.gatewaySpec.listeners; give that another name",
                     theirs.name,
                     theirs.port,
                     theirs.protocol,
@@ -432,9 +460,14 @@ mod tests {
             let spec = json!({"image": "a", "serving": {"triggers": {"http": {"route": route}}}});
             serde_json::from_value(json!({"metadata": {"name": name, "namespace": "shop"}, "spec": spec})).unwrap()
         };
+        let function =
+            |name: &str, hostname: &str| -> &'static Function { Box::leak(Box::new(function(name, hostname))) };
         let (a, b) = (function("a", "a.example.com"), function("b", "a.example.com"));
         let ours = gateway(json!([{"name": "x", "port": 80, "protocol": "HTTP"}]));
-        let all = wanted(&ours, None, None, &[&a, &b]);
+        let with = |function: &'static Function| {
+            (function, function.spec.serving.as_ref().unwrap().http().unwrap().route.clone().unwrap().hostnames)
+        };
+        let all = wanted(&ours, None, None, &[with(a), with(b)]);
         let tls: Vec<_> = all.iter().filter(|listener| listener.tls.is_some()).collect();
         assert_eq!(tls.len(), 1, "of two, the older one's certificate");
         let is = json!(tls[0]);
@@ -449,7 +482,7 @@ mod tests {
         );
 
         let many: Vec<_> = (0..80).map(|index| function("f", &format!("h{index:02}.example.com"))).collect();
-        let all = wanted(&ours, None, None, &many.iter().collect::<Vec<_>>());
+        let all = wanted(&ours, None, None, &many.iter().map(|function| with(function)).collect::<Vec<_>>());
         assert_eq!(all.len(), LIMIT, "a Gateway takes no more");
 
         // Two OpenFunction Gateways that have a function each with the same hostname do not fight over its listener.
@@ -459,7 +492,7 @@ mod tests {
         let mut gets = |ours: &Gateway, annotations: &[&Gateway]| {
             let annotations = annotations.iter().map(|gateway| (injected_key(gateway), format!("x,{name}")));
             on.metadata.annotations = Some(annotations.collect());
-            wanted(ours, Some(&on), Some((&on).into()), &[&a]).iter().any(|listener| listener.name == name)
+            wanted(ours, Some(&on), Some((&on).into()), &[with(a)]).iter().any(|listener| listener.name == name)
         };
         assert!(gets(&ours, &[]) && gets(&ours, &[&ours]) && !gets(&ours, &[&second]));
         assert_ne!(gets(&ours, &[&ours, &second]), gets(&second, &[&ours, &second]));
@@ -467,8 +500,22 @@ mod tests {
         let mut redirects = ours.clone();
         redirects.spec.https_redirect = Some(true);
         let protocols: Vec<_> =
-            wanted(&redirects, None, None, &[&a]).into_iter().skip(3).map(|l| (l.protocol, l.port)).collect();
+            wanted(&redirects, None, None, &[with(a)]).into_iter().skip(3).map(|l| (l.protocol, l.port)).collect();
         assert_eq!(protocols, [("HTTPS".to_owned(), 443), ("HTTP".to_owned(), 80)]);
+
+        // What somebody has keeps one function from its listener, and nobody from theirs.
+        let owners =
+            kubernetes(json!([{"name": "own", "port": 443, "protocol": "HTTPS", "hostname": "a.example.com"}]));
+        let wild = gateway(json!([{"name": "x", "port": 443, "protocol": "HTTPS", "tls": {}}]));
+        let all = wanted(
+            &wild,
+            Some(&owners),
+            Some((&owners).into()),
+            &[with(a), with(function("c", "*.ofn.io")), with(function("d", "d.io"))],
+        );
+        let own: Vec<_> = all.iter().filter(|listener| listener.name.starts_with(CERTIFICATE)).collect();
+        assert_eq!(own.iter().map(|listener| listener.hostname.as_deref()).collect::<Vec<_>>(), [Some("d.io")]);
+        assert_eq!(conflict(&wild, &owners, &all, &[]), None);
     }
 
     #[test]

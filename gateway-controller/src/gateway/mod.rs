@@ -17,7 +17,7 @@ use openfunction_proto::{
     status_api::ObjectStatus,
 };
 
-pub use entry::{GATEWAY_NAME, leads_to, may_enter_by, name as entry_name};
+pub use entry::{GATEWAY_NAME, NAME as ENTRY, leads_to, may_enter_by, name as entry_name, ports};
 pub use listeners::{certificate_names, effective, is_internal, is_open, is_special, short, speaks_http};
 pub use reconcile::{admit, reconcile, refusal};
 pub use set::{

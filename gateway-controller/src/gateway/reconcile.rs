@@ -26,7 +26,13 @@ use super::{
     listeners::{self, Carrier},
     manager, permission, set, status, target, validate, with_certificate,
 };
-use crate::{Context, NO_GATEWAY_API, function::is_answered_by};
+use crate::{
+    Context, NO_GATEWAY_API,
+    function::{
+        conflict::{Others, internal_name},
+        is_taken_by,
+    },
+};
 
 /// Holds an OpenFunction Gateway until its listeners are gone.
 const FINALIZER: &str = "networking.openfunction.io/finalizer";
@@ -105,15 +111,18 @@ async fn converge(
         return Ok((failed("NotFound", format!("Gateway {place} does not exist")), converged));
     }
     let functions = with_certificates(gateway, context);
-    let functions: Vec<_> = functions.iter().map(AsRef::as_ref).collect();
+    let certified: Vec<_> =
+        functions.iter().map(|function| (&**function, certified_hostnames(gateway, function, context))).collect();
     let by_set = kubernetes.as_deref().is_some_and(|kubernetes| context.uses_listener_set(gateway, kubernetes));
     let set = context.listener_set(&target).filter(|_| by_set);
     let carrier: Option<Carrier> =
         if by_set { set.as_deref().map(Into::into) } else { kubernetes.as_deref().map(Into::into) };
-    let wanted = listeners::wanted(gateway, kubernetes.as_deref(), carrier, &functions);
+    let wanted = listeners::wanted(gateway, kubernetes.as_deref(), carrier, &certified);
     let gateways = context.gateways.store().state();
     let mut older: Vec<_> =
         gateways.iter().map(AsRef::as_ref).filter(|other| listeners::is_older(other, gateway)).collect();
+    // What may not be there stands in nobody's way.
+    older.retain(|other| admit(other, context).is_ok());
     // What is told must not hang on the order of a cache.
     older.sort_by_key(|other| (other.creation_timestamp(), other.namespace(), other.name_any()));
     if let Some(conflict) =
@@ -142,7 +151,11 @@ async fn converge(
         other => other?,
     }
     // Only now: a target that does not exist must not take the listeners of the one before.
-    release_others(gateway, context, Some((&target, by_set)), &mut converged).await?;
+    match release_others(gateway, context, Some((&target, by_set)), &mut converged).await {
+        // A Gateway without a listener is refused (N08), and others may say no, too: the new one serves all the same.
+        Err(error) if error.is_refusal() => kept(gateway, context, &error).await,
+        other => other?,
+    }
     let Some(kubernetes) = kubernetes else {
         return Ok((failed("Pending", format!("Gateway {place} is being made")), converged));
     };
@@ -211,15 +224,38 @@ fn with_certificates(gateway: &Gateway, context: &Context) -> Vec<Arc<Function>>
     functions
 }
 
+/// The hostnames that a Function may have a listener of its own for. A listener takes all requests for its hostname, on
+/// some implementations whatever the port, so that it must not be that of another Function (RT6), nor one of many names
+/// in the domains of the gateway.
+fn certified_hostnames(gateway: &Gateway, function: &Function, context: &Context) -> Vec<String> {
+    let (domain, cluster_domain) = (&gateway.spec.domain, &gateway.spec.cluster_domain);
+    let here = (function.namespace().unwrap_or_default(), function.name_any());
+    let age = |function: &Function| (function.creation_timestamp(), function.namespace(), function.name_any());
+    let may_have = |host: &String| {
+        if let Some(suffix) = host.strip_prefix("*.") {
+            let meets = |domain: &str| listeners::is_internal(suffix, domain) || listeners::is_internal(domain, suffix);
+            return !meets(domain) && !meets(cluster_domain);
+        }
+        if listeners::is_internal(host, cluster_domain) {
+            return internal_name(host, cluster_domain) == Some(here.clone());
+        }
+        let routes = context.by_hostname.get(host);
+        let mut others = routes.iter().filter_map(|route| context.owner(route));
+        !others.any(|other| age(&other) < age(function))
+    };
+    let route = function.spec.serving.as_ref().and_then(|serving| serving.http()?.route.as_ref());
+    route.iter().flat_map(|route| &route.hostnames).filter(|host| may_have(host)).cloned().collect()
+}
+
 /// Whether the entry may lead to a Kubernetes Gateway: while functions move there from another one, only when every
-/// route has been answered there (GW23).
+/// route has been accepted there (GW23).
 fn may_enter(gateway: &Gateway, context: &Context, target: &GatewayRef) -> bool {
     let routes = context.routes.store().state();
     let mut moving = routes.iter().filter(|route| is_moving(route, gateway, target)).peekable();
     let since =
         context.since(&format!("move of {}", manager(gateway)), &format!("{target:?} {}", moving.peek().is_some()));
     // A function that cannot move does not hold back the others for ever.
-    moving.all(|route| is_answered_by(route, target)) || since > MOVE_PATIENCE
+    moving.all(|route| is_taken_by(route, target)) || since > MOVE_PATIENCE
 }
 
 fn reference(kubernetes: &KubernetesGateway) -> GatewayRef {
@@ -314,6 +350,12 @@ fn is_released(gateway: &Gateway, but: Option<(&GatewayRef, bool)>, named: &Gate
     but.is_none() && gateway.spec.gateway_ref.as_ref() == Some(named)
 }
 
+/// Tells that listeners stay where they are.
+async fn kept(gateway: &Gateway, context: &Context, error: &ApplyError) {
+    let message = format!("the listeners stay, since they cannot be taken away: {}", describe(error));
+    context.events.warning(gateway, "ListenersKept", message).await;
+}
+
 /// Cleans up, then lets the object go.
 async fn finish(gateway: &Gateway, context: &Context) -> Result<Action, ApplyError> {
     if gateway.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
@@ -323,14 +365,7 @@ async fn finish(gateway: &Gateway, context: &Context) -> Result<Action, ApplyErr
             if !error.is_refusal() {
                 return Err(error);
             }
-            context
-                .events
-                .warning(
-                    gateway,
-                    "ListenersKept",
-                    format!("the listeners stay, since no other would be left: {}", describe(&error)),
-                )
-                .await;
+            kept(gateway, context, &error).await;
         }
         context.applier.set_finalizer(gateway, FINALIZER, false).await?;
     }

@@ -20,6 +20,18 @@ pub fn problems(gateway: &Gateway) -> Vec<String> {
             problems.push(format!("spec.{field}: Invalid value: {template:?}: {error}"));
         }
     }
+    let key = &spec.http_route_label_key;
+    let is_name = |name: &str| {
+        let is_end = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+        let is_inner = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        name.len() <= 63 && is_end(name.chars().next()) && is_end(name.chars().last()) && name.chars().all(is_inner)
+    };
+    let is_prefix = |prefix: &str| {
+        prefix.len() <= 253 && prefix.split('.').all(|label| is_name(label) && label.to_lowercase() == label)
+    };
+    if !key.rsplit_once('/').map_or_else(|| is_name(key), |(prefix, name)| is_prefix(prefix) && is_name(name)) {
+        problems.push(format!("spec.httpRouteLabelKey: Invalid value: {key:?}: must be the key of a label"));
+    }
     let mut known = BTreeMap::new();
     for listener in effective(gateway) {
         let path = spec.gateway_spec.listeners.iter().position(|own| own.name == listener.name);
@@ -67,6 +79,8 @@ mod tests {
     #[test]
     fn what_the_gateway_api_would_refuse_is_told_with_its_path() {
         let listeners = |listeners: Value| json!({"gatewaySpec": {"listeners": listeners}});
+        assert_eq!(problems_of(json!({"httpRouteLabelKey": "a b"})).len(), 1);
+        assert!(problems_of(json!({"httpRouteLabelKey": "app.example.com/Gateway"})).is_empty());
         let http = |name: &str, port: i32| json!({"name": name, "port": port, "protocol": "HTTP"});
         for (more, expected) in [
             (json!({}), None),

@@ -180,7 +180,7 @@ pub struct Route {
     #[schemars(length(max = 16))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<HttpRouteRule>,
-    /// Who can reach the function: `Public`, which is meant when absent, `Internal` (inside the cluster only) or
+    /// Who can reach the function: `Public`, which is meant when absent, `Internal` (by its internal names only) or
     /// `None` (no route at all). (addition)
     #[schemars(extend("enum" = ["Public", "Internal", "None"]))]
     #[serde(skip_serializing_if = "Option::is_none")]

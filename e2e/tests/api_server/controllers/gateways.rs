@@ -481,6 +481,17 @@ async fn a_gateway_of_another_namespace_is_used_only_with_a_grant() {
     world.apply_object(&foreign).await;
     let message = world.gateway_says("shop", "team", "False", "RefNotPermitted").await;
     assert!(message.contains("make a ReferenceGrant in namespace infra"), "{message}");
+    // It is in nobody's way, though it was there first (N18).
+    let mut late = foreign.clone();
+    (late["metadata"], late["spec"]["domain"]) =
+        (json!({"name": "late", "namespace": "openfunction"}), json!("late.io"));
+    world.apply_object(&late).await;
+    world.gateway_says("openfunction", "late", "True", "").await;
+    world.gateways("openfunction").delete("late", &DeleteParams::default()).await.unwrap();
+    eventually("its listener goes", || async {
+        (!world.listeners("front").await.contains(&"team".to_owned())).then_some(())
+    })
+    .await;
     // Its functions do not come in there either: they have their Services alone.
     let mut chooses = function("chooses", "a");
     chooses["spec"]["serving"] =
@@ -653,14 +664,80 @@ async fn rt21_a_certificate_of_a_function_gets_a_listener_and_a_grant_and_goes_w
         json!(grant.spec),
         json!({"from": [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "namespace": "infra"}], "to": [{"group": "", "kind": "Secret", "name": "safe"}]})
     );
+    // A listener takes all requests for its hostname, so that there is none for a name of others, or for many names.
+    let mut thief = function("thief", "a");
+    let stolen = ["secure.shop.svc.cluster.local", "safe.example.com", "*.shop.ofn.io", "*.svc.cluster.local", "*.io"];
+    thief["spec"]["serving"]["triggers"]["http"] =
+        json!({"route": {"hostnames": stolen, "tls": {"secretName": "stolen"}}});
+    world.apply_object(&thief).await;
+    world.condition("thief", "RouteReady", "False").await;
+    // Another path of one hostname comes in by the listener that is there.
+    let shared = ["https://safe.example.com/shop/thief", "http://thief.shop.svc.cluster.local/shop/thief"];
+    world.has_addresses("thief", &shared).await;
+    let of_thief = |listener: &openfunction_proto::networking::Listener| {
+        listener.tls.iter().flat_map(|tls| &tls.certificate_refs).any(|certificate| certificate.name == "stolen")
+    };
+    assert!(!world.kubernetes_gateway("front").await.spec.listeners.iter().any(of_thief));
     secure["spec"]["serving"]["triggers"]["http"] = json!({"port": 8080});
     world.apply_object(&secure).await;
+    // What is free again is its.
+    eventually("the other one has the hostname", || async {
+        let listeners = world.kubernetes_gateway("front").await.spec.listeners;
+        listeners
+            .iter()
+            .any(|listener| of_thief(listener) && listener.hostname.as_deref() == Some("safe.example.com"))
+            .then_some(())
+    })
+    .await;
+    thief["spec"]["serving"]["triggers"]["http"] = json!({"port": 8080});
+    world.apply_object(&thief).await;
     eventually("listener and grant go", || async {
         (world.listeners("front").await.len() == 3 && grants.get_opt("secure.certificate").await.unwrap().is_none())
             .then_some(())
     })
     .await;
     world.has_addresses("secure", &["http://secure.shop.ofn.io/", "http://secure.shop.svc.cluster.local/"]).await;
+    end(running).await;
+}
+
+/// An internal name is that of its Function, whoever claimed it before (RT6, RT10).
+#[tokio::test(flavor = "multi_thread")]
+async fn rt6_an_internal_name_belongs_to_its_function_and_routes_outlive_status_and_gateway() {
+    let world = World::with_gateway().await;
+    let _stand_in = StandIn::start(&world);
+    let mut running = start(&world).await;
+    let mut claims = function("claims", "a");
+    claims["spec"]["serving"]["triggers"]["http"] =
+        json!({"route": {"hostnames": ["late.shop.svc.cluster.local"], "rules": [{}]}});
+    world.apply_object(&claims).await;
+    world.is_ready("claims", "True").await;
+    world.apply_object(&function("late", "a")).await;
+    world.is_ready("late", "True").await;
+    world.has_addresses("late", &["http://late.shop.ofn.io/", "http://late.shop.svc.cluster.local/"]).await;
+    assert_eq!(world.condition("claims", "RouteReady", "False").await.0, "RouteConflict");
+    world.has_addresses("claims", &["http://claims.shop.svc.cluster.local/"]).await;
+
+    // A status that is lost, as after a restore from a backup, takes no route away (design §3).
+    running.remove(0).end().await;
+    let before = world.route("late").await.uid();
+    let lost: Function = {
+        let mut function = world.function("late").await;
+        function.status = None;
+        function
+    };
+    let is_lost = world.api::<Function>().replace_status("late", &Default::default(), &lost).await.unwrap();
+    assert_eq!(is_lost.status, None);
+    running.push(world.start(Which::Function).await);
+    world.is_ready("late", "True").await;
+    assert_eq!(world.route("late").await.uid(), before);
+
+    // Without its OpenFunction Gateway there is no entry either: the Service leads on.
+    world.gateways("openfunction").delete("openfunction", &DeleteParams::default()).await.unwrap();
+    eventually("the Service leads to the revision", || async {
+        let service = world.api::<Service>().get("late").await.unwrap().spec.unwrap().external_name.unwrap();
+        service.starts_with("late-").then_some(())
+    })
+    .await;
     end(running).await;
 }
 

@@ -62,4 +62,5 @@ async fn a_function_has_a_hostname_and_paths_of_its_own() {
         assert_eq!(deployed.answer(path).await.0, 200, "{path}");
     }
     assert_eq!(deployed.answer("/elsewhere").await.0, 404);
+    assert_eq!(deployed.answer_inside(), deployed.answer("/hello").await.1.trim(), "its internal address answers, too");
 }
