@@ -132,8 +132,10 @@ async fn b26_no_route_leads_to_a_deleted_revision_and_none_is_kept_for_ever() {
     .await;
     let noted = story.clone();
     let servings = follow(world.api::<Serving>(), move |serving, version, gone| {
-        if gone {
-            noted.lock().unwrap().deleted.insert(version, serving.name_any());
+        let (mut story, name) = (noted.lock().unwrap(), serving.name_any());
+        // One that is parked has no pods any more.
+        if (gone || serving.spec.suspend) && !story.deleted.values().any(|known| *known == name) {
+            story.deleted.insert(version, name);
         }
     })
     .await;

@@ -213,10 +213,10 @@ impl World {
         found.unwrap_or_else(|_| panic!("{type_} of {name} is not {status}: {last}"))
     }
 
-    /// Names of the Servings.
+    /// Names of the Servings that are not parked.
     async fn servings(&self) -> Vec<String> {
         let list = self.api::<Serving>().list(&ListParams::default()).await.unwrap();
-        list.items.iter().map(|serving| serving.name_any()).collect()
+        list.items.iter().filter(|serving| !serving.spec.suspend).map(|serving| serving.name_any()).collect()
     }
 
     /// Starts a controller, as its service account.

@@ -84,8 +84,9 @@ async fn rt20_another_source_changes_the_answer_and_no_request_fails() {
     deployed.is_ready();
     let took = began.elapsed();
     assert_eq!(deployed.answer("/").await, (200, "Good evening!".to_owned()));
-    deployed.eventually("the old revision goes", || {
-        (!deployed.namespace.kubectl(&["get", "servings", "-o", "name"]).contains(&old)).then_some(())
+    deployed.eventually("the old revision is parked", || {
+        let suspend = deployed.namespace.kubectl(&["get", "serving", &old, "-o", "jsonpath={.spec.suspend}"]);
+        (suspend == "true").then_some(())
     });
     // Its pods end a moment later.
     deployed.eventually("its pods go", || {
