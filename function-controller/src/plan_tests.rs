@@ -846,6 +846,97 @@ fn a_to_b_to_a_meets_a_again_whatever_became_of_it() {
     }
 }
 
+/// The rows of docs/explanation/function-lifecycle.md: what is edited, and what it says of build and revision.
+fn rows() -> Vec<[String; 4]> {
+    let page = include_str!("../../docs/explanation/function-lifecycle.md");
+    let table = page.lines().skip_while(|line| !line.starts_with("| Edit |")).skip(2);
+    let cells = |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+    table.take_while(|line| line.starts_with('|')).map(|line| cells(line).try_into().unwrap()).collect()
+}
+
+/// FN6, FN7, TR18, B-12, B-16, B-27 to B-31: every row of the table is played.
+#[test]
+fn each_edit_does_what_the_page_about_the_life_of_a_function_says() {
+    let dapr = json!({"triggers": {"dapr": [{"name": "a", "type": "bindings.cron"}]}});
+    let set = |mut spec: Value, pointer: &str, value: Value| {
+        let (parent, field) = pointer.rsplit_once('/').unwrap();
+        spec.pointer_mut(parent).unwrap()[field] = value;
+        spec
+    };
+    let without = |mut spec: Value, field: &str| {
+        spec.as_object_mut().unwrap().remove(field);
+        spec
+    };
+    let plain = || ready_made("registry/hello:v1");
+    let edits: Vec<(&str, Value, Value)> = vec![
+        ("`build` is added", plain(), built("v1")),
+        ("source, strategy or another field of `build` is changed", built("v1"), built("v2")),
+        (
+            "`timeout`, history limits or `builderMaxAge` of `build` are changed",
+            built("v1"),
+            set(built("v1"), "/build/timeout", json!("9m")),
+        ),
+        ("`build` is removed", built("v1"), plain()),
+        ("annotation `openfunction.io/rebuild` has another value", built("v1"), built("v1")),
+        ("`serving` is added", without(built("v1"), "serving"), built("v1")),
+        (
+            "pod template, parameters or triggers are changed",
+            plain(),
+            set(plain(), "/serving/params", json!({"A": "1"})),
+        ),
+        ("`engine` is changed", plain(), set(plain(), "/serving/triggers", json!({"http": {"engine": "keda"}}))),
+        (
+            "bounds, `timeout` or route are changed",
+            plain(),
+            set(plain(), "/serving/scaleOptions", json!({"maxReplicas": 7})),
+        ),
+        ("HTTP trigger becomes a Dapr trigger", plain(), set(plain(), "/serving", dapr)),
+        ("`serving` is removed", built("v1"), without(built("v1"), "serving")),
+        ("`image` is changed, without `build`", plain(), ready_made("registry/hello:v2")),
+        ("the spec becomes what it was before", built("v1"), built("v1")),
+        ("`suspend` is set", built("v1"), set(built("v1"), "/suspend", json!(true))),
+    ];
+    let rows = rows();
+    assert_eq!(
+        rows.iter().map(|row| row[0].as_str()).collect::<Vec<_>>(),
+        edits.iter().map(|edit| edit.0).collect::<Vec<_>>()
+    );
+    for ([edit, build, revision, requests], (_, before, after)) in rows.iter().zip(&edits) {
+        let mut sim = Sim::new(before);
+        sim.settle();
+        let old = sim.names();
+        if edit.starts_with("annotation") {
+            sim.function.annotations_mut().insert(names::REBUILD.to_owned(), "now".to_owned());
+        }
+        if edit.starts_with("the spec becomes") {
+            sim.edit(&set(built("v1"), "/serving/params", json!({"A": "1"})));
+            sim.settle();
+        }
+        let answered = sim.leads_to();
+        sim.edit(after);
+        sim.pass(usize::MAX);
+        let starts_a_build = sim.builders.iter().any(|builder| builder.status.is_none());
+        assert_eq!(starts_a_build, build.starts_with("a Builder is made"), "{edit}: {build}");
+        let stay = !answered.is_empty() && !requests.starts_with("end") && !requests.starts_with("the route goes");
+        if stay {
+            assert_eq!(sim.leads_to(), answered, "{edit}: {requests}");
+        }
+        sim.settle();
+        let now = sim.names();
+        match revision.as_str() {
+            none if none.starts_with("none") => assert_eq!(now, old, "{edit}"),
+            "all go, when the route has gone" => assert!(sim.servings.is_empty(), "{edit}"),
+            "the old one again, if the history has it" => assert_eq!(now, old, "{edit}"),
+            _ => assert!(now.len() == 1 && now != old, "{edit}: {revision}: {now:?}"),
+        }
+        if !starts_a_build {
+            assert!(sim.builders.is_empty(), "{edit}: a build came later");
+        }
+        assert_eq!(sim.condition(READY).0, "True", "{edit}");
+        assert_eq!(sim.route.is_some(), sim.needs_route(), "{edit}");
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Happening {
     Edit(usize),

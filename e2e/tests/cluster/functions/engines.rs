@@ -11,7 +11,7 @@ use super::{Deployed, GATEWAY, update::Load};
 const PER_SECOND: u32 = 100;
 
 /// A page that says a word, under an engine.
-fn page(engine: &str, word: &str) -> Value {
+pub fn page(engine: &str, word: &str) -> Value {
     let mut manifest = demo::sample("scale-to-zero").unwrap();
     manifest["spec"]["serving"]["scaleOptions"] = json!({"minReplicas": 1, "maxReplicas": 3});
     says(&mut manifest, word);
@@ -19,7 +19,7 @@ fn page(engine: &str, word: &str) -> Value {
     manifest
 }
 
-fn says(manifest: &mut Value, word: &str) {
+pub fn says(manifest: &mut Value, word: &str) {
     let script = manifest.pointer_mut("/spec/serving/template/containers/0/command/2").unwrap();
     let text = script.as_str().unwrap();
     let line = text.lines().find(|line| line.starts_with("echo ")).unwrap();

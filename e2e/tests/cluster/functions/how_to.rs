@@ -74,6 +74,12 @@ fn follow(document: &str) {
 }
 
 #[test]
+fn fn29_fn30_revisions_are_tried_split_and_gone_back_to_as_docs_how_to_revisions_says() {
+    let _installed = product();
+    follow("revisions.md");
+}
+
+#[test]
 fn ep1_ep2_a_function_is_called_as_docs_how_to_addresses_says() {
     let _installed = product();
     follow("addresses.md");

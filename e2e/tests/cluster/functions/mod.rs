@@ -7,6 +7,7 @@ mod engines;
 mod failures;
 mod how_to;
 mod reinstall;
+mod revisions;
 pub mod routes;
 mod samples;
 pub mod update;
