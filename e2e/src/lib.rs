@@ -2,6 +2,7 @@
 
 pub mod api_server;
 pub mod cache;
+pub mod control_plane;
 pub mod debian;
 pub mod demo;
 pub mod go;

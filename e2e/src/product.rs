@@ -84,6 +84,11 @@ fn programs() -> impl Iterator<Item = &'static str> {
 }
 
 impl Programs {
+    /// Where they are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The images of the programs.
     pub fn images(&self) -> Vec<Image> {
         let name = |program: &str| format!("{NAMESPACE}/{program}:{}", self.tag);
