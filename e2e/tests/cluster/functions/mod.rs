@@ -146,7 +146,10 @@ impl Deployed {
 
     /// What the Function answers to a pod.
     fn answer_inside(&self) -> String {
-        self.namespace.run_in_pod("asks", &["wget", "-qO-", &self.address("Internal")]).trim().to_owned()
+        // There is one for each path.
+        let addresses = self.address("Internal");
+        let address = addresses.split_whitespace().next().unwrap();
+        self.namespace.run_in_pod("asks", &["wget", "-qO-", address]).trim().to_owned()
     }
 }
 

@@ -85,7 +85,7 @@ async fn rt20_another_source_changes_the_answer_and_no_request_fails() {
     let took = began.elapsed();
     assert_eq!(deployed.answer("/").await, (200, "Good evening!".to_owned()));
     deployed.eventually("the old revision is parked", || {
-        let suspend = deployed.namespace.kubectl(&["get", "serving", &old, "-o", "jsonpath={.spec.suspend}"]);
+        let suspend = deployed.namespace.kubectl(&["get", "servings", &old, "-o", "jsonpath={.spec.suspend}"]);
         (suspend == "true").then_some(())
     });
     // Its pods end a moment later.
