@@ -86,6 +86,16 @@ impl ApplyError {
 }
 
 impl ApplyError {
+    /// Kind and name of the object.
+    pub fn object(&self) -> (&str, &str) {
+        match self {
+            Self::Api { kind, name, .. } | Self::NotOwned { kind, name, .. } | Self::Delete { kind, name, .. } => {
+                (kind, name)
+            }
+            Self::Incomplete(_) => ("", ""),
+        }
+    }
+
     /// Whether the API server finds the object itself wrong.
     pub fn is_invalid(&self) -> bool {
         matches!(self, Self::Api { source, .. } if matches!(&**source, kube::Error::Api(status) if status.is_invalid()))

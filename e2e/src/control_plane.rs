@@ -347,12 +347,8 @@ impl Snapshot {
                 let line = rollup.lines().find_map(|line| line.strip_prefix(of)).with_context(|| format!("no {of}"))?;
                 Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? * 1024.0)
             };
-            let process = Process {
-                requests: requests(&metrics),
-                cpu: ticks / TICKS,
-                rss: bytes("Rss:")?,
-                pss: bytes("Pss:")?,
-            };
+            let process =
+                Process { requests: requests(&metrics), cpu: ticks / TICKS, rss: bytes("Rss:")?, pss: bytes("Pss:")? };
             all.insert(controller.name, process);
         }
         Ok(Self(all))

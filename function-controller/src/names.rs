@@ -51,7 +51,7 @@ pub fn decimal(hash_hex: &str) -> String {
 
 /// Name of the Builder for a hash: another one after another predecessor, so that the same again is a new build.
 pub fn builder(function: &str, build_hash: &str, predecessor: &str) -> String {
-    child(function, &hash(&json!([build_hash, predecessor])))
+    child(function, &hash(&json!([function, build_hash, predecessor])))
 }
 
 /// Name of the Serving for a hash.

@@ -222,9 +222,13 @@ fn typed_digest(world: &World, spec: &FunctionSpec, before: &FunctionStatus) -> 
     let digest = before.revision.as_ref()?.image_digest.clone()?;
     let serving = before.serving.as_ref()?;
     let is_empty = |text: &Option<String>| text.as_deref().unwrap_or_default().is_empty();
-    let is_told_now = is_empty(&serving.state) && is_empty(&serving.resource_hash);
-    let present = serving.resource_ref.as_deref().and_then(|name| world.serving(name));
-    let runs = present.is_some_and(|present| present.spec.image == by_digest(&spec.image, Some(&digest)));
+    let (named, image) = (serving.resource_ref.as_deref()?, by_digest(&spec.image, Some(&digest)));
+    let is_of_image = |serving: &Arc<Serving>| serving.spec.image.split('@').next() == spec.image.split('@').next();
+    let is_told_now =
+        is_empty(&serving.state) && is_empty(&serving.resource_hash) && world.serving(named).is_none_or(is_of_image);
+    // The revision of it may not be seen yet, or be gone.
+    let runs = world.servings.iter().any(|serving| serving.spec.image == image)
+        || serve::name_of(world, spec, &image, Some(named)).as_deref() == Some(named);
     (is_told_now || runs).then_some(digest)
 }
 
@@ -247,10 +251,9 @@ fn builder_name(world: &World, before: &FunctionStatus, hash: &str) -> String {
     // same built again (core-behaviour §2.8); then the rest of the status stands.
     let is_reset = before.build.is_none() && before.serving.is_some();
     let goes_on = |builder: &&Arc<Builder>| {
-        let state = builder.status.as_ref().and_then(|status| status.state.as_deref());
         builder.annotations().get(RESOURCE_HASH).is_some_and(|recorded| recorded == hash)
             && builder.spec.state.as_deref() != Some("Cancelled")
-            && !(is_reset && is_over(state))
+            && !is_reset
     };
     if let (None, Some(builder)) = (&before.build, newest(world.builders.iter().filter(goes_on))) {
         return builder.name_any();

@@ -592,7 +592,16 @@ fn a_route_that_nobody_renders_is_told() {
     assert_eq!(plan.look_again, Some(Duration::from_secs(30)));
     sim.wait(31);
     sim.pass(usize::MAX);
-    assert_eq!(sim.condition(READY), ("False".to_owned(), "RouteNotObserved".to_owned()));
+    for _ in 0..3 {
+        assert_eq!(sim.condition(READY), ("False".to_owned(), "RouteNotObserved".to_owned()));
+        sim.wait(31);
+        sim.pass(usize::MAX);
+    }
+    sim.render();
+    sim.accept();
+    sim.render();
+    sim.pass(usize::MAX);
+    assert_eq!(sim.condition(READY).0, "True");
 }
 
 #[test]
@@ -718,14 +727,15 @@ fn fn30_requests_are_split_once_all_that_shall_have_some_are_ready() {
     sim.settle();
     let told: Vec<_> = sim.status().traffic.into_iter().map(|t| (t.revision, t.percent, t.tag)).collect();
     let b = sim.names().into_iter().find(|name| *name != a).unwrap();
-    assert_eq!(told, [(a.clone(), 90, None), (b, 10, Some("next".to_owned()))]);
+    assert_eq!(told, [(a.clone(), 90, None), (b.clone(), 10, Some("next".to_owned()))]);
     assert!(sim.status().traffic.iter().all(|target| target.backend.is_some()));
     // A tag without requests waits for nobody, and nobody waits for it.
     sim.edit(&split("broken", &json!([{"revision": a, "percent": 100}, {"latest": true, "tag": "next"}])));
     sim.pass(usize::MAX);
     sim.finish_servings(false);
     sim.pass(usize::MAX);
-    assert_eq!(sim.status().traffic.len(), 1, "only what answers gets an address");
+    let told: Vec<_> = sim.status().traffic.into_iter().map(|t| (t.revision, t.percent)).collect();
+    assert_eq!(told, [(a.clone(), 100), (b, 0)], "what answered there before goes on");
     assert_eq!(sim.status().blocked_by[0].kind, "Serving", "it is told");
     sim.finish_servings(true);
     sim.settle();
@@ -844,6 +854,130 @@ fn a_to_b_to_a_meets_a_again_whatever_became_of_it() {
         sim.settle();
         assert_eq!((sim.names(), sim.condition(READY).0.as_str()), (vec![a], "True"));
     }
+}
+
+#[test]
+fn what_answers_is_not_parked_when_a_status_is_lost_without_a_gateway() {
+    let mut sim = Sim::new(&ready_made("a"));
+    sim.settle();
+    let a = sim.names();
+    sim.edit(&ready_made("b"));
+    sim.pass(usize::MAX);
+    // The Service leads straight to the revision.
+    (sim.route, sim.accepted, sim.function.status) = (None, Vec::new(), None);
+    sim.pass(usize::MAX);
+    sim.pass(usize::MAX);
+    assert!(sim.names().contains(&a[0]) && sim.names().len() == 2);
+}
+
+#[test]
+fn what_answers_under_a_tag_stays_until_its_successor_can() {
+    let mut sim = Sim::new(&ready_made("a"));
+    sim.settle();
+    let a = sim.names().remove(0);
+    let tagged = |image: &str| split(image, &json!([{"revision": a, "percent": 100}, {"latest": true, "tag": "next"}]));
+    sim.edit(&tagged("b"));
+    sim.settle();
+    let before = sim.status().traffic;
+    sim.edit(&tagged("c"));
+    sim.pass(usize::MAX);
+    assert_eq!(sim.status().traffic, before, "c has no pods yet");
+    sim.settle();
+    assert_ne!(sim.status().traffic[1].revision, before[1].revision);
+    // Bounds that change in place are no reason to take it away for a moment.
+    let before = sim.status().traffic;
+    let mut spec = tagged("c");
+    spec["serving"]["scaleOptions"] = json!({"maxReplicas": 4});
+    sim.edit(&spec);
+    sim.pass(usize::MAX);
+    sim.pass(usize::MAX);
+    assert_eq!(sim.status().traffic, before);
+}
+
+#[test]
+fn b16_what_is_taken_back_during_a_build_goes_back_at_once() {
+    let with = |revision: &str, value: &str| {
+        let mut spec = built(revision);
+        spec["serving"] = json!({"params": {"A": value}});
+        spec
+    };
+    let mut sim = Sim::new(&with("v1", "0"));
+    sim.settle();
+    let first = sim.names().remove(0);
+    sim.edit(&with("v2", "0"));
+    sim.pass(usize::MAX);
+    sim.edit(&with("v2", "1"));
+    sim.pass(usize::MAX);
+    sim.finish_servings(true);
+    sim.pass(usize::MAX);
+    assert_ne!(sim.status().traffic[0].revision, first);
+    sim.edit(&with("v2", "0"));
+    sim.pass(usize::MAX);
+    sim.finish_servings(true);
+    sim.pass(usize::MAX);
+    assert_eq!(sim.status().traffic[0].revision, first);
+}
+
+#[test]
+fn a_reset_of_the_old_revision_controller_during_a_build_builds_the_newer_commit() {
+    let mut sim = Sim::new(&built("main"));
+    sim.settle();
+    sim.function.status.as_mut().unwrap().build = None;
+    sim.pass(usize::MAX);
+    let first = sim.builders[0].name_any();
+    sim.function.status.as_mut().unwrap().build = None;
+    sim.pass(usize::MAX);
+    assert_eq!(sim.builders[0].spec.state.as_deref(), Some("Cancelled"));
+    sim.finish_build(true);
+    sim.pass(usize::MAX);
+    assert!(sim.builders.iter().any(|builder| builder.name_any() != first && builder.status.is_none()));
+}
+
+#[test]
+fn a_restore_without_status_and_with_a_failed_build_goes_on_with_what_runs() {
+    let mut sim = Sim::new(&built("v1"));
+    sim.settle();
+    let (names, traffic) = (sim.names(), sim.status().traffic);
+    sim.edit(&built("v2"));
+    sim.pass(usize::MAX);
+    sim.finish_build(false);
+    sim.pass(usize::MAX);
+    sim.function.status = None;
+    sim.pass(usize::MAX);
+    sim.pass(usize::MAX);
+    assert_eq!((sim.names(), sim.status().traffic), (names, traffic));
+    assert_eq!(sim.condition(READY), ("False".to_owned(), "Failed".to_owned()));
+}
+
+#[test]
+fn fn28_revisions_that_never_ran_are_no_history() {
+    let mut sim = Sim::new(&ready_made("a"));
+    sim.settle();
+    let a = sim.names().remove(0);
+    sim.edit(&ready_made("b"));
+    sim.settle();
+    let b = sim.names().remove(0);
+    for image in ["c", "d", "e", "f", "g"] {
+        sim.edit(&split(image, &json!([{"revision": a, "percent": 100}])));
+        sim.settle();
+    }
+    assert_eq!((sim.names(), sim.parked().len()), (vec![a], 2), "b, and the latest");
+    assert!(sim.parked().contains(&b));
+}
+
+#[test]
+fn where_a_revision_answers_is_followed_while_another_one_fails() {
+    let mut sim = Sim::new(&ready_made("a"));
+    sim.settle();
+    sim.edit(&ready_made("b"));
+    sim.pass(usize::MAX);
+    let latest = sim.status().serving.unwrap().resource_ref.unwrap();
+    sim.broken.insert(latest);
+    sim.finish_servings(true);
+    Arc::make_mut(&mut sim.servings[0]).status.as_mut().unwrap().backend =
+        Some(Backend { name: "moved".to_owned(), ..Backend::default() });
+    sim.pass(usize::MAX);
+    assert_eq!(sim.status().traffic[0].backend.as_ref().unwrap().name, "moved");
 }
 
 /// The rows of docs/explanation/function-lifecycle.md: what is edited, and what it says of build and revision.

@@ -112,15 +112,17 @@ pub async fn reconcile(function: Arc<Function>, context: Arc<Context>) -> Result
 
 async fn converge(plan: &Plan, world: &World<'_>, context: &Context) -> Result<Converged, ApplyError> {
     let mut converged = Converged::default();
+    // One that is refused does not keep the others from theirs.
+    let mut refused = None;
     for builder in plan.cancel.iter().chain(&plan.builder) {
         let live = world.builders.iter().find(|live| live.name_any() == builder.name_any());
-        context.apply(builder, live.map(|live| &**live), &mut converged).await?;
+        refused = refused.or(context.apply(builder, live.map(|live| &**live), &mut converged).await.err());
     }
     for serving in &plan.servings {
         let live = world.servings.iter().find(|live| live.name_any() == serving.name_any());
-        context.apply(serving, live.map(|live| &**live), &mut converged).await?;
+        refused = refused.or(context.apply(serving, live.map(|live| &**live), &mut converged).await.err());
     }
-    Ok(converged)
+    refused.map_or(Ok(converged), Err)
 }
 
 fn with_failure(
@@ -132,6 +134,8 @@ fn with_failure(
         Err(error) if error.is_refusal() => {
             let failed = NewCondition::false_(READY, Failure::reason(error), describe(error));
             status::set(world, &mut status, failed);
+            let (kind, name) = error.object();
+            status::blocked_first(world, kind, name, &mut status);
         }
         Ok(Converged { drift: Some(drift), .. }) => {
             status::set(world, &mut status, NewCondition::true_(DRIFT, "ChangedByOthers", drift.clone()));

@@ -29,6 +29,8 @@ pub const SUSPENDED: &str = "Suspended";
 /// All of it.
 pub const READY: &str = "Ready";
 
+/// Reason of `Ready` when nobody renders the route.
+const NOT_OBSERVED: &str = "RouteNotObserved";
 /// Time after which a route that nobody renders is a failure.
 const ROUTE_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -107,7 +109,7 @@ impl Ready<'_> {
             }
             if condition.status != "True" {
                 let what = if condition.message.is_empty() { &condition.reason } else { &condition.message };
-                let reason = if condition.reason == SUSPENDED { SUSPENDED } else { "Reconciling" };
+                let reason = if self.spec.suspend == Some(true) { SUSPENDED } else { "Reconciling" };
                 return (NewCondition::unknown(READY, reason, self.with_what_answers(what)), None);
             }
         }
@@ -136,9 +138,12 @@ impl Ready<'_> {
             let since = conditions::find(&status.conditions, SERVING_READY)
                 .map_or(self.now, |serving| serving.last_transition_time.0.max(waits_since));
             let left = ROUTE_PATIENCE.saturating_sub(elapsed(since, self.now));
-            return if left.is_zero() {
+            // What is told stays so until the route is rendered.
+            let is_told = conditions::find(&self.before.conditions, READY)
+                .is_some_and(|ready| ready.reason == NOT_OBSERVED && ready.observed_generation == generation);
+            return if left.is_zero() || is_told {
                 let message = "the gateway-controller has not rendered the route; is it installed and running?";
-                (NewCondition::false_(READY, "RouteNotObserved", self.with_what_answers(message)), None)
+                (NewCondition::false_(READY, NOT_OBSERVED, self.with_what_answers(message)), None)
             } else {
                 (NewCondition::unknown(READY, "Reconciling", "the route is not rendered yet"), Some(left))
             };
@@ -171,22 +176,31 @@ impl Ready<'_> {
     }
 }
 
+/// Names an object that cannot be applied, which `Ready` tells of.
+pub fn blocked_first(world: &World, kind: &str, name: &str, status: &mut FunctionStatus) {
+    if let Some(ready) = conditions::find(&status.conditions, READY) {
+        status.blocked_by.insert(0, blocker(world.function, kind, name.to_owned(), ready));
+    }
+}
+
+fn blocker(function: &Function, kind: &str, name: String, condition: &Condition) -> Blocker {
+    let hint = hints::of(&condition.reason);
+    Blocker {
+        kind: kind.to_owned(),
+        name,
+        namespace: function.namespace(),
+        field: hint.as_ref().and_then(|hint| hint.field).map(str::to_owned),
+        reason: condition.reason.clone(),
+        message: condition.message.clone(),
+        hint: hint.map(|hint| hint.hint.to_owned()),
+        since: Some(condition.last_transition_time.clone()),
+    }
+}
+
 /// Names the objects that hold the Function back, the deepest first, with what to do about it (goals FN26).
 pub fn blocked_by(world: &World, failing: &[String], status: &mut FunctionStatus) {
     let function = world.function;
-    let blocker = |kind: &str, name: String, condition: &Condition| {
-        let hint = hints::of(&condition.reason);
-        Blocker {
-            kind: kind.to_owned(),
-            name,
-            namespace: function.namespace(),
-            field: hint.as_ref().and_then(|hint| hint.field).map(str::to_owned),
-            reason: condition.reason.clone(),
-            message: condition.message.clone(),
-            hint: hint.map(|hint| hint.hint.to_owned()),
-            since: Some(condition.last_transition_time.clone()),
-        }
-    };
+    let blocker = |kind: &str, name, condition: &Condition| blocker(function, kind, name, condition);
     let is_false = |conditions: &[Condition], type_: &str| {
         conditions::find(conditions, type_).filter(|condition| condition.status == "False").cloned()
     };

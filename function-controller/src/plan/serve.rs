@@ -16,7 +16,7 @@ use openfunction_proto::core::{
     TrafficRequest, TrafficTarget,
 };
 
-use super::{BUILD_HASH, Image, Plan, World, elapsed};
+use super::{BUILD_HASH, Image, Plan, World, elapsed, newest};
 use crate::{
     ABOUT, names,
     status::{self, SERVING_READY},
@@ -65,12 +65,16 @@ pub(super) fn serve(
         status::set(world, &mut plan.status, NewCondition::true_(SERVING_READY, "Skipped", "nothing is to be run"));
         return FunctionCondition { state: Some("Skipped".to_owned()), ..Default::default() };
     };
-    // What answers now goes on until all that shall answer can.
-    plan.status.traffic =
-        before.traffic.iter().filter(|target| world.serving(&target.revision).is_some()).cloned().collect();
+    // What answers now goes on until all that shall answer can; where it answers may change meanwhile.
+    let as_now = |target: &TrafficTarget| {
+        let status = world.serving(&target.revision)?.status.as_ref();
+        let moved = status.and_then(|status| status.backend.clone()).filter(|_| world.is_ready(&target.revision));
+        Some(TrafficTarget { backend: moved.or(target.backend.clone()), ..target.clone() })
+    };
+    plan.status.traffic = before.traffic.iter().filter_map(as_now).collect();
     let image_of_now = match image {
         Image::Built(image) => Some(image.clone()),
-        Image::Pending => last_image(world, spec, &old, plan),
+        Image::Pending => last_image(world, spec, before, plan),
     };
     let latest =
         image_of_now.map(|image| with_engine(world, revision(spec, serving, &image), old.resource_ref.as_deref()));
@@ -84,7 +88,7 @@ pub(super) fn serve(
             status::set(world, &mut plan.status, problem);
             plan.running = plan.status.traffic.iter().map(|target| target.revision.clone()).collect();
             plan.servings.extend(plan.running.iter().filter_map(|name| running(world, serving, name)));
-            return old;
+            return waiting(world, old);
         }
     };
     let of_targets = targets.iter().map(|target| target.name.clone());
@@ -103,11 +107,19 @@ pub(super) fn serve(
     if targets.is_empty() {
         let (reason, message) = ("WaitingForBuild", "the image is not built yet");
         status::set(world, &mut plan.status, NewCondition::unknown(SERVING_READY, reason, message));
-        return old;
+        return waiting(world, old);
     }
     if targets.iter().filter(|target| target.gets_requests()).all(|target| world.is_ready(&target.name)) {
-        let ready = targets.iter().filter(|target| world.is_ready(&target.name));
-        plan.status.traffic = ready.map(|target| target.as_status(world)).collect();
+        // Under a tag answers what answered there before, until the other one can.
+        let under_tag = |target: &Target| {
+            let mut standing = plan.status.traffic.iter();
+            let known = standing.find(|known| known.tag.is_some() && known.tag == target.request.tag)?;
+            Some(TrafficTarget { percent: 0, ..known.clone() })
+        };
+        let can = |target: &Target| {
+            if world.is_ready(&target.name) { Some(target.as_status(world)) } else { under_tag(target) }
+        };
+        plan.status.traffic = targets.iter().filter_map(can).collect();
     }
     // The revision that is meant by "the function": the latest, unless all requests go to others.
     let present = targets
@@ -122,20 +134,27 @@ pub(super) fn serve(
 
 /// The image of before, for as long as there is no other: what runs can be changed whatever becomes of the build
 /// (B-16).
-fn last_image(world: &World, spec: &FunctionSpec, old: &FunctionCondition, plan: &Plan) -> Option<String> {
+fn last_image(world: &World, spec: &FunctionSpec, before: &FunctionStatus, plan: &Plan) -> Option<String> {
+    let (old, is_lost) = (before.serving.clone().unwrap_or_default(), before.serving.is_none());
     let asked = asked(world.function, spec);
     let comes_with = |builder: &Builder| builder.annotations().get(SERVING_HASH) == Some(&asked);
-    let present = world.serving(old.resource_ref.as_deref()?)?;
+    let present = match old.resource_ref.as_deref() {
+        Some(name) => world.serving(name),
+        // The status is lost.
+        None => newest(world.servings.iter().filter(|serving| is_lost && !serving.spec.suspend)),
+    }?;
     if !plan.cancel.is_empty() || plan.builder.as_ref().is_some_and(comes_with) {
-        // It waits for the build that it came with; what is there stays as it is.
-        let is = with_engine(
-            world,
-            revision(spec, spec.serving.as_ref()?, &present.spec.image),
-            old.resource_ref.as_deref(),
-        );
-        return (is.2 == present.name_any()).then(|| present.spec.image.clone());
+        // It waits for the build that it came with; what is there already can go on.
+        let wanted = revision(spec, spec.serving.as_ref()?, &present.spec.image);
+        let (_, _, name) = with_engine(world, wanted, old.resource_ref.as_deref());
+        return world.serving(&name).map(|_| present.spec.image.clone());
     }
     Some(present.spec.image.clone())
+}
+
+/// The name of the revision of an image.
+pub(super) fn name_of(world: &World, spec: &FunctionSpec, image: &str, present: Option<&str>) -> Option<String> {
+    Some(with_engine(world, revision(spec, spec.serving.as_ref()?, image), present).2)
 }
 
 /// The revisions that requests name. None, if they mean one that is not built yet.
@@ -207,9 +226,20 @@ impl World<'_> {
     }
 }
 
+/// What the status says while it is not known what shall run: what is there.
+fn waiting(world: &World, old: FunctionCondition) -> FunctionCondition {
+    match old.resource_ref.clone() {
+        Some(name) if world.serving(&name).is_some() => mirror(world, &name, None, old),
+        Some(_) => old,
+        None => FunctionCondition { state: Some("Created".to_owned()), ..FunctionCondition::default() },
+    }
+}
+
 /// What the status says of the present revision.
 fn mirror(world: &World, name: &str, hash: Option<&str>, old: FunctionCondition) -> FunctionCondition {
-    let status = world.serving(name).and_then(|serving| serving.status.clone()).unwrap_or_default();
+    let status = world.serving(name).and_then(|serving| serving.status.clone());
+    // One that was parked begins anew.
+    let status = status.filter(|status| status.state.as_deref() != Some("Suspended")).unwrap_or_default();
     let is_ready = world.is_ready(name);
     FunctionCondition {
         state: status.state.filter(|state| !state.is_empty()).or_else(|| Some("Created".to_owned())),
@@ -340,7 +370,9 @@ pub(super) fn retire(world: &World, spec: &FunctionSpec, before: &FunctionStatus
             continue;
         }
         // Nothing leads there, and nothing will: the traffic that was written does not.
-        let is_free = !world.has_route && before.traffic == targets && (!needs_route || targets.is_empty());
+        let is_free = !world.has_route
+            && before.traffic == targets
+            && (!needs_route || (targets.is_empty() && has_failed(serving)));
         if serving.spec.suspend || is_free {
             gone.push(serving.clone());
             continue;
@@ -377,10 +409,15 @@ pub(super) fn retire(world: &World, spec: &FunctionSpec, before: &FunctionStatus
     }
 }
 
-/// Whether a revision is worth to be gone back to.
+fn has_failed(serving: &Serving) -> bool {
+    let state = serving.status.as_ref().and_then(|status| status.state.as_deref());
+    state.is_some_and(|state| ["Failed", "Timeout"].contains(&state))
+}
+
+/// Whether a revision is worth to be gone back to. One that was parked when it was made has never run.
 fn has_answered(serving: &Serving) -> bool {
     let state = serving.status.as_ref().and_then(|status| status.state.as_deref());
-    serving.spec.suspend || state == Some("Running")
+    if serving.spec.suspend { serving.metadata.generation > Some(1) } else { state == Some("Running") }
 }
 
 fn last_started(serving: &Serving) -> Option<jiff::Timestamp> {
