@@ -436,11 +436,11 @@ impl Drop for StandIn {
 
 impl StandIn {
     fn start(client: &Client, engine: Engine) -> Self {
-        let workload = match engine {
+        let workload: Status = match engine {
             Engine::Knative => knative_status,
             Engine::Native => deployment_status,
         };
-        let kinds: [(ApiResource, fn(&DynamicObject) -> Value); 3] = [
+        let kinds: [(ApiResource, Status); 3] = [
             (engine.workload(), workload),
             (ApiResource::erase::<HttpRoute>(&()), route_status),
             (ApiResource::erase::<KubernetesGateway>(&()), gateway_status),
@@ -449,8 +449,11 @@ impl StandIn {
     }
 }
 
+/// The status of an object that is ready.
+type Status = fn(&DynamicObject) -> Value;
+
 /// Writes the status of every object whose spec has changed.
-async fn answer(client: Client, kind: ApiResource, status: fn(&DynamicObject) -> Value) {
+async fn answer(client: Client, kind: ApiResource, status: Status) {
     let all: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
     let changes = watcher(all, watcher::Config::default()).default_backoff().applied_objects();
     let answered =
