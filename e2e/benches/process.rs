@@ -5,13 +5,13 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
-use e2e::api_server::{ApiServer, install_crds, own_crds};
+use e2e::api_server::{ApiServer, free_ports, install_crds, own_crds};
 
 /// Starts that are measured.
 const STARTS: u32 = 10;
@@ -49,10 +49,7 @@ struct Running(Child);
 impl Running {
     /// Starts the controller and waits until it is ready.
     fn start(server: &ApiServer) -> Result<(Self, Duration)> {
-        let listeners: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
-        let addresses: Vec<_> =
-            listeners.iter().map(|l| l.local_addr().map(|a| a.to_string())).collect::<Result<_, _>>()?;
-        drop(listeners);
+        let addresses = free_ports::<3>()?.map(|port| format!("127.0.0.1:{port}"));
         let began = Instant::now();
         let child = Command::new(env!("CARGO_BIN_EXE_sample-controller"))
             .env("KUBECONFIG", server.kubeconfig())

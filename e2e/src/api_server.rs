@@ -176,8 +176,11 @@ fn under_watch(folder: &Path, name: &str, remove: &Path) -> Command {
     shell
 }
 
-/// Ports that were free a moment ago.
-fn free_ports<const N: usize>() -> Result<[u16; N]> {
+/// Ports of the loopback address that were free a moment ago.
+///
+/// # Errors
+/// No port is free.
+pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
     // All are held until all are known, so that no two are the same.
     let listeners: Vec<_> = (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
     let ports: Vec<_> = listeners.iter().map(|l| l.local_addr().map(|a| a.port())).collect::<Result<_, _>>()?;

@@ -4,7 +4,6 @@
 use std::{
     collections::BTreeMap,
     fs,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, ExitCode, Stdio},
     time::{Duration, Instant},
@@ -27,7 +26,7 @@ use openfunction_proto::{
 use serde_json::{Value, json};
 
 use crate::{
-    api_server::{ApiServer, install_crds, own_crds},
+    api_server::{ApiServer, free_ports, install_crds, own_crds},
     parts::{documents, foreign_crds},
     product,
 };
@@ -46,8 +45,8 @@ const PATH: [&str; 3] = ["function-controller", "serving-controller", "gateway-c
 /// Ticks of /proc/PID/stat in a second (USER_HZ, proc(5)).
 const TICKS: f64 = 100.0;
 
-/// The gateway of the benchmark.
-const GATEWAYS: &str = r#"
+/// A Kubernetes Gateway that nobody serves, and the OpenFunction Gateway on it.
+pub const GATEWAYS: &str = r#"
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: {name: front, namespace: infra}
@@ -288,10 +287,7 @@ impl Drop for Controller {
 async fn start(server: &ApiServer, programs: &Path) -> Result<Vec<Controller>> {
     let mut controllers = Vec::new();
     for name in PATH {
-        let listeners: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
-        let addresses: Vec<_> =
-            listeners.iter().map(|l| l.local_addr().map(|a| a.to_string())).collect::<Result<_, _>>()?;
-        drop(listeners);
+        let addresses = free_ports::<3>()?.map(|port| format!("127.0.0.1:{port}"));
         let mut command = Command::new(programs.join(name));
         command.env("KUBECONFIG", server.kubeconfig()).stderr(Stdio::null()).args([
             "--metrics-address",

@@ -145,8 +145,7 @@ fn last_image(world: &World, spec: &FunctionSpec, before: &FunctionStatus, plan:
     }?;
     if !plan.cancel.is_empty() || plan.builder.as_ref().is_some_and(comes_with) {
         // It waits for the build that it came with; what is there already can go on.
-        let wanted = revision(spec, spec.serving.as_ref()?, &present.spec.image);
-        let (_, _, name) = with_engine(world, wanted, old.resource_ref.as_deref());
+        let name = name_of(world, spec, &present.spec.image, old.resource_ref.as_deref())?;
         return world.serving(&name).map(|_| present.spec.image.clone());
     }
     Some(present.spec.image.clone())

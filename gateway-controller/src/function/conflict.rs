@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use openfunction_proto::{
     core::{Function, GatewayRef},
@@ -60,7 +61,6 @@ pub fn lost(
             lost.push(Lost { host: host.clone(), path: None, winner: named });
             continue;
         }
-        let age = |function: &Function| (function.creation_timestamp(), function.namespace(), function.name_any());
         let claimed = others.with_hostname(host).into_iter().filter_map(|route| {
             let other = others.owner(&route)?;
             let is_here = route.spec.parent_refs.iter().any(|parent| is_of(parent, kubernetes));
@@ -74,6 +74,11 @@ pub fn lost(
         }
     }
     lost
+}
+
+/// The order of Functions that claim the same: the older one comes first.
+pub fn age(function: &Function) -> (Option<Time>, Option<String>, String) {
+    (function.creation_timestamp(), function.namespace(), function.name_any())
 }
 
 /// Whether two routes claim the same requests.

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use controller_runtime::{
     apply::{ApplyError, Converged},
-    children::{self, dynamic, json, live as live_json},
+    children::{self, dynamic, json, live},
     client::describe,
     conditions::NewCondition,
     driver::Failure,
@@ -159,12 +159,8 @@ async fn converge(
             match live.filter(|live| still_serves(context, live)) {
                 Some(live) => {
                     // Its entry goes with it, so that the Service must lead elsewhere.
-                    if !gateway_exists(context, function)
-                        && let Some(service) = service::straight(function, traffic, &context.cluster_domain)
-                    {
-                        let (namespace, name) = (function.namespace().unwrap_or_default(), function.name_any());
-                        let is = live_json(&context.services, &namespace, &name);
-                        context.applier.converge(dynamic(&service), is.as_ref(), converged).await?;
+                    if asked_gateway(context, function).is_none() {
+                        enter_straight(function, context, traffic, converged).await?;
                     }
                     keep(function, context, before, &live, ("GatewayMissing", missing), now, converged).await
                 }
@@ -174,11 +170,11 @@ async fn converge(
     }
 }
 
-/// Whether there is the OpenFunction Gateway that a Function asks for.
-fn gateway_exists(context: &Context, function: &Function) -> bool {
+/// The OpenFunction Gateway that a Function asks for, unless it goes.
+fn asked_gateway(context: &Context, function: &Function) -> Option<Arc<Gateway>> {
     let named = gateway::asked_by(function, &context.default_gateway);
     let gateway = context.gateways.store().get(&ObjectRef::new(&named.name).within(&named.namespace));
-    gateway.is_some_and(|gateway| gateway.metadata.deletion_timestamp.is_none())
+    gateway.filter(|gateway| gateway.metadata.deletion_timestamp.is_none())
 }
 
 /// The gateway of a Function with its Kubernetes Gateway, or why it has none that can be used.
@@ -187,8 +183,7 @@ fn find(context: &Context, function: &Function) -> Result<(Arc<Gateway>, Arc<Kub
         return Err(NO_GATEWAY_API.to_owned());
     }
     let named = gateway::asked_by(function, &context.default_gateway);
-    let gateway = context.gateways.store().get(&ObjectRef::new(&named.name).within(&named.namespace));
-    let Some(gateway) = gateway.filter(|gateway| gateway.metadata.deletion_timestamp.is_none()) else {
+    let Some(gateway) = asked_gateway(context, function) else {
         return Err(format!(
             "OpenFunction Gateway {}/{} does not exist; make it (gateways.networking.openfunction.io), or name another in spec.serving.triggers.http.route.gatewayRef",
             named.namespace, named.name
@@ -517,6 +512,19 @@ async fn keep(
     Ok(status::with(function, observed.route, before.addresses.clone(), ready, now))
 }
 
+/// Keeps the Service that leads straight to a revision; false if there is none that can be reached so.
+async fn enter_straight(
+    function: &Function,
+    context: &Context,
+    traffic: &[TrafficTarget],
+    converged: &mut Converged,
+) -> Result<bool, ApplyError> {
+    let Some(service) = service::straight(function, traffic, &context.cluster_domain) else { return Ok(false) };
+    let is = live(&context.services, &function.namespace().unwrap_or_default(), &function.name_any());
+    context.applier.converge(dynamic(&service), is.as_ref(), converged).await?;
+    Ok(true)
+}
+
 /// Without a gateway: the Service leads straight to the revision (design §4).
 async fn straight(
     function: &Function,
@@ -526,16 +534,11 @@ async fn straight(
     now: Timestamp,
     converged: &mut Converged,
 ) -> Result<FunctionStatus, ApplyError> {
-    let (namespace, name) = (function.namespace().unwrap_or_default(), function.name_any());
-    let Some(service) = service::straight(function, traffic, &context.cluster_domain) else {
+    if !enter_straight(function, context, traffic, converged).await? {
         let message = format!("{missing}; the engine of this function needs a gateway, engine native does not");
         let before = function.status.clone().unwrap_or_default();
         return Ok(with_problem(function, &own(&before), "GatewayRequired", message, now));
-    };
-    context
-        .applier
-        .converge(dynamic(&service), live_json(&context.services, &namespace, &name).as_ref(), converged)
-        .await?;
+    }
     // Only then, so that there is always a way.
     for route in children::owned(&context.routes, function) {
         context.applier.delete(&*route).await?;

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     Context, NO_GATEWAY_API,
     function::{
-        conflict::{Others, internal_name},
+        conflict::{Others, age, internal_name},
         is_taken_by,
     },
 };
@@ -220,7 +220,7 @@ fn with_certificates(gateway: &Gateway, context: &Context) -> Vec<Arc<Function>>
         function.metadata.deletion_timestamp.is_none()
             && with_certificate(function, &context.default_gateway).as_ref() == Some(&here)
     });
-    functions.sort_by_key(|function| (function.creation_timestamp(), function.namespace(), function.name_any()));
+    functions.sort_by_key(|function| age(function));
     functions
 }
 
@@ -230,7 +230,6 @@ fn with_certificates(gateway: &Gateway, context: &Context) -> Vec<Arc<Function>>
 fn certified_hostnames(gateway: &Gateway, function: &Function, context: &Context) -> Vec<String> {
     let (domain, cluster_domain) = (&gateway.spec.domain, &gateway.spec.cluster_domain);
     let here = (function.namespace().unwrap_or_default(), function.name_any());
-    let age = |function: &Function| (function.creation_timestamp(), function.namespace(), function.name_any());
     let may_have = |host: &String| {
         if let Some(suffix) = host.strip_prefix("*.") {
             let meets = |domain: &str| listeners::is_internal(suffix, domain) || listeners::is_internal(domain, suffix);

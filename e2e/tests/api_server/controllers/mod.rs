@@ -27,6 +27,7 @@ use controller_runtime::{
 use e2e::{
     api_server::{ApiServer, install_crds, own_crds},
     cache::run,
+    control_plane::GATEWAYS,
     go::manifests,
     parts::{GATEWAY_API, HELM, documents, foreign_crds},
     product,
@@ -73,24 +74,6 @@ enum Which {
 }
 
 const ALL: [Which; 4] = [Which::Function, Which::Builder, Which::Serving, Which::Gateway];
-
-/// The Kubernetes Gateway of the tests, and the OpenFunction Gateway on it.
-const GATEWAYS: &str = r#"
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: front, namespace: infra}
-spec:
-  gatewayClassName: test
-  listeners: [{name: http, port: 80, protocol: HTTP, allowedRoutes: {namespaces: {from: All}}}]
----
-apiVersion: networking.openfunction.io/v1alpha1
-kind: Gateway
-metadata: {name: openfunction, namespace: openfunction}
-spec:
-  domain: ofn.io
-  gatewayRef: {name: front, namespace: infra}
-  gatewaySpec: {listeners: [{name: external, port: 80, protocol: HTTP, allowedRoutes: {namespaces: {from: All}}}]}
-"#;
 
 impl World {
     /// A server without the Gateway API.
