@@ -200,18 +200,18 @@ impl Context {
     async fn write(&self, builder: &Builder, after: &BuilderStatus) -> Result<(), ApplyError> {
         let before = builder.status.clone().unwrap_or_default();
         if self.applier.status(builder, &before, after).await? && before.state != after.state {
-            self.tell(builder, after).await;
+            self.tell(builder, after);
         }
         Ok(())
     }
 
     /// Events of transitions (core-behaviour §11).
-    async fn tell(&self, builder: &Builder, after: &BuilderStatus) {
+    fn tell(&self, builder: &Builder, after: &BuilderStatus) {
         let message = after.message.clone().unwrap_or_default();
         match after.state.as_deref() {
-            Some("Building") => self.events.normal(builder, "Started", "Build started").await,
-            Some("Succeeded") => self.events.normal(builder, "Completed", "Build completed").await,
-            Some(state) => self.events.warning(builder, state, message).await,
+            Some("Building") => self.events.normal(builder, "Started", "Build started"),
+            Some("Succeeded") => self.events.normal(builder, "Completed", "Build completed"),
+            Some(state) => self.events.warning(builder, state, message),
             None => {}
         }
     }

@@ -43,6 +43,8 @@ pub trait Failure: Error + Send + Sync + 'static {
 
 /// Pause after the first failure of an object; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Failures in a row after which an Event tells of each further one.
+const TOLD_AFTER: u32 = 3;
 
 /// What the driver works with.
 pub struct Driver {
@@ -65,7 +67,7 @@ impl Driver {
     /// running reconciles end.
     ///
     /// A reconcile that fails is tried again after a pause that grows with each failure of the object, if trying again
-    /// can help. An object that cannot be read gets an Event and condition `Ready=False/Unreadable`; what it made
+    /// can help; when it goes on, a Warning Event says why. An object that cannot be read gets an Event and condition `Ready=False/Unreadable`; what it made
     /// before stays.
     pub async fn run<K, C, E, F>(
         &self,
@@ -94,7 +96,8 @@ impl Driver {
             ),
             |controller, trigger| controller.reconcile_on(progress.clone().waits(trigger, Clone::clone)),
         );
-        let (policy, gone, metrics) = (progress.clone(), progress.clone(), self.metrics.clone());
+        let (policy, gone) = (progress.clone(), progress.clone());
+        let (metrics, events) = (self.metrics.clone(), self.events.clone());
         let controller = triggers
             .with_config(controller::Config::default().concurrency(self.concurrency))
             .graceful_shutdown_on(stop.clone().cancelled_owned())
@@ -102,7 +105,11 @@ impl Driver {
                 move |object, context| measured(object, context, reconcile.clone(), progress.clone()),
                 move |object: Arc<K>, error: &E, _| {
                     metrics.failed(&K::kind(&()), error.reason());
-                    let pause = policy.failed(&ObjectRef::from_obj(&*object));
+                    let (pause, times) = policy.failed(&ObjectRef::from_obj(&*object));
+                    if times >= TOLD_AFTER {
+                        // Its status may be what cannot be written.
+                        events.warning(&*object, error.reason(), describe(error));
+                    }
                     if error.is_temporary() { Action::requeue(pause) } else { Action::await_change() }
                 },
                 context,
@@ -187,7 +194,7 @@ impl Driver {
                 }
                 warn!(%object, wrong, "an object cannot be read");
                 let meta: PartialObjectMeta<K> = live.metadata.clone().into_request_partial();
-                self.events.warning(&meta, UNREADABLE, next.message.clone()).await;
+                self.events.warning(&meta, UNREADABLE, next.message.clone());
                 vec![next]
             }
         };
@@ -262,13 +269,13 @@ impl<K: Watched> Progress<K> {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
-    /// Counts a failure; returns how long to wait.
-    fn failed(&self, key: &ObjectRef<K>) -> Duration {
+    /// Counts a failure; returns how long to wait, and how often the object has failed in a row.
+    fn failed(&self, key: &ObjectRef<K>) -> (Duration, u32) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(key.clone()).or_default();
         let pause = backoff::pause(FIRST_PAUSE, *count);
         *count = count.saturating_add(1);
-        pause
+        (pause, *count)
     }
 
     /// The object does not exist any more.
@@ -288,11 +295,11 @@ mod tests {
     fn the_pause_grows_per_object_and_is_reset_by_success() {
         let progress = Progress::<ConfigMap>::new(Metrics::new("test").unwrap());
         let (a, b) = (ObjectRef::new("a"), ObjectRef::new("b"));
-        let pauses: Vec<_> = (0..10).map(|_| progress.failed(&a).as_secs()).collect();
+        let pauses: Vec<_> = (0..10).map(|_| progress.failed(&a).0.as_secs()).collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]);
-        assert_eq!(progress.failed(&b).as_secs(), 1);
+        assert_eq!(progress.failed(&b).0.as_secs(), 1);
         progress.succeeded(&a);
-        assert_eq!(progress.failed(&a).as_secs(), 1);
+        assert_eq!(progress.failed(&a).0.as_secs(), 1);
     }
 
     #[test]

@@ -1,40 +1,54 @@
 //! Kubernetes Events about transitions.
 
+use std::sync::Arc;
+
 use kube::{
     Client, Resource,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 
 /// Longest note of an Event that the API server takes.
 const MAX_NOTE: usize = 1024;
+/// The most Events that wait to be published.
+const MAX_WAITING: usize = 10_000;
 
-/// Publishes Events. Cheap to clone; equal Events within a few minutes are counted up by the recorder.
+/// Publishes Events, in their order and one at a time, beside the work that they tell of: an Event is a courtesy, the
+/// condition says the same. Cheap to clone; equal Events within a few minutes are counted up by the recorder.
 #[derive(Clone)]
-pub struct Events(Recorder);
+pub struct Events {
+    recorder: Recorder,
+    turn: Arc<Semaphore>,
+    waiting: TaskTracker,
+}
 
 impl Events {
     /// Events of a controller's replica.
     pub fn new(client: Client, controller: &str, identity: &str) -> Self {
-        Self(Recorder::new(client, Reporter { controller: controller.to_owned(), instance: Some(identity.to_owned()) }))
+        let reporter = Reporter { controller: controller.to_owned(), instance: Some(identity.to_owned()) };
+        Self {
+            recorder: Recorder::new(client, reporter),
+            turn: Arc::new(Semaphore::new(1)),
+            waiting: TaskTracker::new(),
+        }
     }
 
     /// Something happened as it should.
-    pub async fn normal<K: Resource<DynamicType = ()>>(&self, object: &K, reason: &str, note: impl Into<String>) {
-        self.publish(object, EventType::Normal, reason, note.into()).await;
+    pub fn normal<K: Resource<DynamicType = ()>>(&self, object: &K, reason: &str, note: impl Into<String>) {
+        self.publish(object, EventType::Normal, reason, note.into());
     }
 
     /// Something went wrong. The note of an error is its whole chain: [`crate::client::describe`].
-    pub async fn warning<K: Resource<DynamicType = ()>>(&self, object: &K, reason: &str, note: impl Into<String>) {
-        self.publish(object, EventType::Warning, reason, note.into()).await;
+    pub fn warning<K: Resource<DynamicType = ()>>(&self, object: &K, reason: &str, note: impl Into<String>) {
+        self.publish(object, EventType::Warning, reason, note.into());
     }
 
-    async fn publish<K: Resource<DynamicType = ()>>(
-        &self,
-        object: &K,
-        type_: EventType,
-        reason: &str,
-        mut note: String,
-    ) {
+    fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, type_: EventType, reason: &str, mut note: String) {
+        if self.waiting.len() >= MAX_WAITING {
+            tracing::debug!(reason, "an Event was not published: too many wait");
+            return;
+        }
         if note.len() > MAX_NOTE {
             note.truncate(note.floor_char_boundary(MAX_NOTE));
         }
@@ -45,9 +59,13 @@ impl Events {
             action: "Reconcile".to_owned(),
             secondary: None,
         };
-        if let Err(error) = self.0.publish(&event, &object.object_ref(&())).await {
-            // An Event is a courtesy: the condition says the same.
-            tracing::debug!(reason, "an Event was not published: {}", crate::client::describe(&error));
-        }
+        let (recorder, turn, object) = (self.recorder.clone(), self.turn.clone(), object.object_ref(&()));
+        self.waiting.spawn(async move {
+            // The semaphore is fair, so Events keep their order.
+            let _turn = turn.acquire().await;
+            if let Err(error) = recorder.publish(&event, &object).await {
+                tracing::debug!(event.reason, "an Event was not published: {}", crate::client::describe(&error));
+            }
+        });
     }
 }

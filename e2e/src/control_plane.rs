@@ -2,10 +2,11 @@
 //! a stand-in that marks what they make as ready. Functions run a ready image, and are created at once.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, ExitCode, Stdio},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -22,6 +23,7 @@ use kube::{
 use openfunction_proto::{
     core::{Function, Serving},
     gateway_api::resources::{HttpRoute, KubernetesGateway},
+    networking::Gateway,
 };
 use serde_json::{Value, json};
 
@@ -126,23 +128,16 @@ async fn measure(flags: &Flags) -> Result<()> {
     println!("{} functions, engine {}", flags.functions, flags.engine.name());
     idle.print_memory("idle");
 
+    let workloads = Seen::start(&client, flags.engine.workload(), |_| true);
+    let running = Seen::start(&client, ApiResource::erase::<Function>(&()), |function| holds(function, "Ready"));
     let began = Instant::now();
     let seconds = |since: Instant| (since.elapsed().as_secs_f64() * 10.0).round() / 10.0;
     create(&client, flags).await?;
     println!("created after                {:6.1} s", seconds(began));
-    let (workloads, functions) =
-        (count(&client, flags.engine.workload()), count(&client, ApiResource::erase::<Function>(&())));
-    until("every child exists", || async { Ok(workloads().await?.len() >= flags.functions) }).await?;
+    until("every child exists", async || Ok(workloads.len() >= flags.functions)).await?;
     let children_s = seconds(began);
     println!("all children exist after     {children_s:6.1} s");
-    let runs = |function: &DynamicObject| {
-        let conditions = function.data.pointer("/status/conditions").and_then(Value::as_array).cloned();
-        conditions.into_iter().flatten().any(|c| c["type"] == "Ready" && c["status"] == "True")
-    };
-    until("every function runs", || async {
-        Ok(functions().await?.iter().filter(|f| runs(f)).count() == flags.functions)
-    })
-    .await?;
+    until("every function runs", async || Ok(running.len() >= flags.functions)).await?;
     let running_s = seconds(began);
     println!("all functions run after      {running_s:6.1} s");
     let last = until_quiet(&controllers).await?;
@@ -166,8 +161,14 @@ async fn measure(flags: &Flags) -> Result<()> {
     touch(&client, ApiResource::erase::<HttpRoute>(&())).await?;
     touch(&client, ApiResource::erase::<Serving>(&())).await?;
     until_quiet(&controllers).await?;
-    let touched = Snapshot::of(&controllers).await?.since(&restarted);
+    let after_touch = Snapshot::of(&controllers).await?;
+    let touched = after_touch.since(&restarted);
     touched.print("after every child was touched", flags.functions);
+
+    let moved = move_domain(&client, flags.functions).await?;
+    until_quiet(&controllers).await?;
+    let of_move = Snapshot::of(&controllers).await?.since(&after_touch);
+    of_move.print("after the domain of the gateway was changed", flags.functions);
 
     let per = |value: f64| value / flags.functions as f64;
     let growth = full.memory() - idle.memory();
@@ -176,6 +177,9 @@ async fn measure(flags: &Flags) -> Result<()> {
         "writes_per_function": per(made.writes() as f64), "cpu_ms_per_function": per(made.cpu() * 1000.0),
         "idle_mb": idle.each(|process| process.pss / 1e6), "growth_kb_per_function": per(growth / 1e3),
         "restart_writes": restart_writes, "touch_writes": touched.writes(),
+        "domain_s": moved.all_s, "domain_after_accepted_s": moved.after_accepted_s,
+        "status_after_accepted_p50_ms": moved.p50_ms, "status_after_accepted_p95_ms": moved.p95_ms,
+        "domain_writes_per_function": per(of_move.writes() as f64),
     });
     println!("{figures:#}");
     if let Some(file) = &flags.json {
@@ -229,10 +233,102 @@ async fn create(client: &Client, flags: &Flags) -> Result<()> {
     made.buffer_unordered(AT_ONCE).try_collect().await
 }
 
-/// Lists the objects of a kind.
-fn count(client: &Client, kind: ApiResource) -> impl AsyncFn() -> Result<Vec<DynamicObject>> {
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), SHOP, &kind);
-    async move || Ok(api.list(&Default::default()).await?.items)
+/// When the objects of a kind were first seen to be so, by name. Watched, since asking for all of them again and again
+/// would be a large part of the server's work.
+struct Seen(Arc<Mutex<HashMap<String, Instant>>>, tokio::task::JoinHandle<()>);
+
+impl Drop for Seen {
+    fn drop(&mut self) {
+        self.1.abort();
+    }
+}
+
+impl Seen {
+    fn start(client: &Client, kind: ApiResource, is: fn(&DynamicObject) -> bool) -> Self {
+        let (names, api) = (Arc::new(Mutex::default()), Api::namespaced_with(client.clone(), SHOP, &kind));
+        let changes = watcher(api, watcher::Config::default()).default_backoff().applied_objects();
+        let found = names.clone();
+        let watch = tokio::spawn(changes.for_each(move |object: watcher::Result<DynamicObject>| {
+            if let Ok(object) = object
+                && is(&object)
+            {
+                Self::lock(&found).entry(object.name_any()).or_insert_with(Instant::now);
+            }
+            std::future::ready(())
+        }));
+        Self(names, watch)
+    }
+
+    fn len(&self) -> usize {
+        Self::lock(&self.0).len()
+    }
+
+    fn times(&self) -> HashMap<String, Instant> {
+        Self::lock(&self.0).clone()
+    }
+
+    fn lock(names: &Mutex<HashMap<String, Instant>>) -> MutexGuard<'_, HashMap<String, Instant>> {
+        names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn holds(object: &DynamicObject, condition: &str) -> bool {
+    let conditions = object.data.pointer("/status/conditions").and_then(Value::as_array);
+    conditions.into_iter().flatten().any(|c| c["type"] == condition && c["status"] == "True")
+}
+
+/// How a new domain reached all Functions (GW22).
+struct Moved {
+    /// Until all addresses were right.
+    all_s: f64,
+    /// From the last route that was accepted until then.
+    after_accepted_s: f64,
+    /// From the gateway's answer to a route until its Function says so.
+    p50_ms: f64,
+    p95_ms: f64,
+}
+
+/// Changes the domain of the gateway, and looks how the addresses follow.
+async fn move_domain(client: &Client, functions: usize) -> Result<Moved> {
+    let accepted = Seen::start(client, ApiResource::erase::<HttpRoute>(&()), |route| {
+        let generation = route.metadata.generation.unwrap_or_default();
+        let hosts = route.data.pointer("/spec/hostnames").and_then(Value::as_array);
+        let is_moved = hosts.into_iter().flatten().filter_map(Value::as_str).any(|host| host.ends_with(".new.io"));
+        let parents = route.data.pointer("/status/parents").and_then(Value::as_array).into_iter().flatten();
+        is_moved
+            && parents
+                .filter_map(|parent| parent["conditions"].as_array())
+                .flatten()
+                .any(|c| c["type"] == "Accepted" && c["observedGeneration"] == generation)
+    });
+    let told = Seen::start(client, ApiResource::erase::<Function>(&()), |function| {
+        let address = function.data.pointer("/status/addresses/0/value").and_then(Value::as_str);
+        holds(function, "RouteReady") && address.is_some_and(|address| address.ends_with(".new.io/"))
+    });
+    let gateways: Api<Gateway> = Api::namespaced(client.clone(), "openfunction");
+    let began = Instant::now();
+    let domain = Patch::Merge(json!({"spec": {"domain": "new.io"}}));
+    gateways.patch("openfunction", &PatchParams::default(), &domain).await?;
+    until("every function has the new address", async || Ok(told.len() >= functions)).await?;
+    let (accepted, told) = (accepted.times(), told.times());
+    let mut followed: Vec<_> = accepted
+        .iter()
+        .filter_map(|(name, at)| Some(told.get(name)?.saturating_duration_since(*at).as_secs_f64() * 1000.0))
+        .collect();
+    followed.sort_by(f64::total_cmp);
+    let last = |times: &HashMap<String, Instant>| times.values().max().copied().unwrap_or(began);
+    let share = |percent: usize| followed.get(followed.len() * percent / 100).copied().unwrap_or_default().round();
+    let moved = Moved {
+        all_s: (last(&told) - began).as_secs_f64(),
+        after_accepted_s: last(&told).saturating_duration_since(last(&accepted)).as_secs_f64(),
+        p50_ms: share(50),
+        p95_ms: share(95),
+    };
+    println!(
+        "a new domain: all addresses are right after {:.1} s, {:.2} s after the last route was accepted; a status follows its route within {} ms (median), {} ms (p95)",
+        moved.all_s, moved.after_accepted_s, moved.p50_ms, moved.p95_ms
+    );
+    Ok(moved)
 }
 
 /// Changes an annotation of every object of a kind.

@@ -91,7 +91,7 @@ pub async fn reconcile(function: Arc<Function>, context: Arc<Context>) -> Result
         context.applier.status_as_seen(&*function, &own_before, &own_after).await
     };
     match written {
-        Ok(true) => tell(&context.events, &function, &before, &status).await,
+        Ok(true) => tell(&context.events, &function, &before, &status),
         Ok(false) => {}
         Err(error) if error.is_conflict() => return Ok(Action::requeue(SOON)),
         Err(error) => return Err(error),
@@ -210,7 +210,7 @@ const OF_SERVING: &[(&str, &str, &str, bool)] = &[
     ("Timeout", "ServingTimeout", "Serving timed out", true),
 ];
 
-async fn tell(events: &Events, function: &Function, before: &FunctionStatus, after: &FunctionStatus) {
+fn tell(events: &Events, function: &Function, before: &FunctionStatus, after: &FunctionStatus) {
     let parts = [(&before.build, &after.build, OF_BUILD), (&before.serving, &after.serving, OF_SERVING)];
     for (before, after, words) in parts {
         let FunctionCondition { state, message, .. } = after.clone().unwrap_or_default();
@@ -222,9 +222,9 @@ async fn tell(events: &Events, function: &Function, before: &FunctionStatus, aft
             continue;
         };
         if *is_warning {
-            events.warning(function, reason, format!("{note}: {}", message.unwrap_or_default())).await;
+            events.warning(function, reason, format!("{note}: {}", message.unwrap_or_default()));
         } else {
-            events.normal(function, reason, *note).await;
+            events.normal(function, reason, *note);
         }
     }
 }

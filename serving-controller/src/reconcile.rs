@@ -175,7 +175,7 @@ pub async fn reconcile(serving: Arc<Serving>, context: Arc<Context>) -> Result<A
         Err(_) => return outcome.map(|_| Action::await_change()),
     };
     if context.applier.status(&*serving, &before, &after).await? {
-        tell(&context.events, &serving, &before, &after).await;
+        tell(&context.events, &serving, &before, &after);
     }
     let (seen, _, converged) = outcome?;
     Ok(converged.requeue(seen.and_then(|seen| seen.observed.look_again)))
@@ -383,17 +383,17 @@ fn failed(serving: &Serving, error: &Error, now: Timestamp) -> ServingStatus {
 }
 
 /// Events of transitions (core-behaviour §11), and of what a user should know.
-async fn tell(events: &Events, serving: &Serving, before: &ServingStatus, after: &ServingStatus) {
+fn tell(events: &Events, serving: &Serving, before: &ServingStatus, after: &ServingStatus) {
     if before.state != after.state {
         let (state, message) =
             (after.state.as_deref().unwrap_or_default(), after.message.as_deref().unwrap_or_default());
         match state {
-            "Failed" | "Timeout" => events.warning(serving, state, message).await,
-            _ => events.normal(serving, state, message).await,
+            "Failed" | "Timeout" => events.warning(serving, state, message),
+            _ => events.normal(serving, state, message),
         }
     }
     let is_new = |type_: &str| conditions::find(&before.conditions, type_).is_none();
     for note in after.conditions.iter().filter(|note| note.type_ != READY && is_new(&note.type_)) {
-        events.warning(serving, &note.type_, &note.message).await;
+        events.warning(serving, &note.type_, &note.message);
     }
 }

@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use kube::ResourceExt;
+use openfunction_proto::core::NOT_READY_YET;
 
 use crate::{
     engine::World,
@@ -13,7 +14,7 @@ use crate::{
 pub fn rollout(valid: &Valid, world: &World, may_be_zero: bool) -> Observed {
     let was_running = valid.was_running();
     let Some(deployment) = world.typed::<Deployment>(&valid.serving.name_any()) else {
-        return Observed::new("Starting", "Starting", "the Deployment is being made");
+        return Observed::new("Starting", "Starting", NOT_READY_YET);
     };
     let status = deployment.status.clone().unwrap_or_default();
     let available = status.available_replicas.unwrap_or(0);

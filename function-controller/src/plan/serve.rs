@@ -12,8 +12,8 @@ use controller_runtime::{
 };
 use kube::ResourceExt;
 use openfunction_proto::core::{
-    Builder, Function, FunctionCondition, FunctionSpec, FunctionStatus, NOTES, Serving, ServingImpl, ServingSpec,
-    TrafficRequest, TrafficTarget,
+    Builder, Function, FunctionCondition, FunctionSpec, FunctionStatus, NOT_READY_YET, NOTES, Serving, ServingImpl,
+    ServingSpec, ServingStatus, TrafficRequest, TrafficTarget,
 };
 
 use super::{BUILD_HASH, Image, Plan, World, elapsed, newest};
@@ -238,10 +238,16 @@ fn waiting(world: &World, old: FunctionCondition) -> FunctionCondition {
 fn mirror(world: &World, name: &str, hash: Option<&str>, old: FunctionCondition) -> FunctionCondition {
     let status = world.serving(name).and_then(|serving| serving.status.clone());
     // One that was parked begins anew.
-    let status = status.filter(|status| status.state.as_deref() != Some("Suspended")).unwrap_or_default();
+    let status = status.filter(|status| !matches!(status.state.as_deref(), None | Some("" | "Suspended")));
+    let status = status.unwrap_or_else(|| ServingStatus {
+        state: Some("Starting".to_owned()),
+        reason: Some("Starting".to_owned()),
+        message: Some(NOT_READY_YET.to_owned()),
+        ..ServingStatus::default()
+    });
     let is_ready = world.is_ready(name);
     FunctionCondition {
-        state: status.state.filter(|state| !state.is_empty()).or_else(|| Some("Created".to_owned())),
+        state: status.state,
         reason: status.reason,
         message: status.message,
         resource_ref: Some(name.to_owned()),

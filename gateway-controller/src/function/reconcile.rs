@@ -11,7 +11,7 @@ use controller_runtime::{
     traffic::{ROUTE_READY, hash as traffic_hash},
 };
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::{api::core::v1::Service, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{
     ResourceExt,
     runtime::{controller::Action, reflector::ObjectRef},
@@ -33,7 +33,7 @@ use super::{
     route::{self, Routed, Routes, Tag, internal_host, revisions},
     service::{self, is_service_name, name_of},
     shift,
-    status::{self, own},
+    status::{self, WAITING_FOR_GATEWAY, own},
 };
 use crate::{
     Context, NO_GATEWAY_API,
@@ -48,6 +48,8 @@ const SOON: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Time in which a gateway that works has answered a new route.
 const ANSWER: Duration = Duration::from_secs(5);
+/// Time after which it is told that a gateway has not answered the first route of a Function.
+const FIRST_ANSWER: Duration = Duration::from_secs(3);
 
 /// Brings the route of a Function one step further.
 pub async fn reconcile(function: Arc<Function>, context: Arc<Context>) -> Result<Action, ApplyError> {
@@ -68,15 +70,39 @@ pub async fn reconcile(function: Arc<Function>, context: Arc<Context>) -> Result
         }
         Err(_) => return result.map(|_| Action::await_change()),
     };
+    if let Some(left) = is_answered_soon(&function, &context, &before, &after, now) {
+        return Ok(converged.requeue(Some(left)));
+    }
     let written = context.applier.status(&*function, &own(&before), &after).await?;
     if written {
-        tell(&context, &function, &before, &after).await;
+        tell(&context, &function, &before, &after);
     }
     if let Some(drift) = &converged.drift {
-        context.events.warning(&*function, "DriftNotConverging", drift.clone()).await;
+        context.events.warning(&*function, "DriftNotConverging", drift.clone());
     }
     result?;
     Ok(converged.requeue(None))
+}
+
+/// Whether the first thing to be told is that the gateway has not answered a route that was just made: then it is told
+/// a little later, together with the answer. Until there is a status, no revision goes (design §4).
+fn is_answered_soon(
+    function: &Function,
+    context: &Context,
+    before: &FunctionStatus,
+    after: &FunctionStatus,
+    now: Timestamp,
+) -> Option<Duration> {
+    let waits = |condition: &Condition| condition.reason == WAITING_FOR_GATEWAY;
+    if before.route.is_some() || !after.conditions.iter().any(waits) {
+        return None;
+    }
+    // What the cache does not show yet was made in this pass.
+    let key = ObjectRef::new(&function.name_any()).within(&function.namespace().unwrap_or_default());
+    let route = context.routes.store().get(&key);
+    let made = route.and_then(|route| route.creation_timestamp()).map_or(now, |made| made.0);
+    let age = Duration::try_from(now.duration_since(made)).ok()?;
+    FIRST_ANSWER.checked_sub(age).filter(|left| !left.is_zero())
 }
 
 fn with_problem(
@@ -91,13 +117,13 @@ fn with_problem(
     status::with(function, route, status.addresses.clone(), problem, now)
 }
 
-async fn tell(context: &Context, function: &Function, before: &FunctionStatus, after: &FunctionStatus) {
+fn tell(context: &Context, function: &Function, before: &FunctionStatus, after: &FunctionStatus) {
     let standing = |status: &FunctionStatus| status.conditions.iter().find(|c| c.type_ == ROUTE_READY).cloned();
     let (before, after) = (standing(before), standing(after));
     if let Some(after) = after.filter(|after| before.map(|before| before.status) != Some(after.status.clone())) {
         match after.status.as_str() {
-            "True" => context.events.normal(function, "RouteReady", "the route is accepted").await,
-            "False" => context.events.warning(function, &after.reason, after.message).await,
+            "True" => context.events.normal(function, "RouteReady", "the route is accepted"),
+            "False" => context.events.warning(function, &after.reason, after.message),
             _ => {}
         }
     }

@@ -23,6 +23,9 @@ use super::{
 };
 use crate::gateway::{is_internal, is_of};
 
+/// Reason of `RouteReady` while a parent has not answered.
+pub const WAITING_FOR_GATEWAY: &str = "WaitingForGateway";
+
 /// The part of a status that this controller owns (design §3).
 pub fn own(status: &FunctionStatus) -> FunctionStatus {
     let route_ready = status.conditions.iter().filter(|condition| condition.type_ == ROUTE_READY);
@@ -197,7 +200,7 @@ fn judge(
             None => {
                 return NewCondition::unknown(
                     ROUTE_READY,
-                    "WaitingForGateway",
+                    WAITING_FOR_GATEWAY,
                     format!("{gateway} has not answered yet"),
                 );
             }

@@ -76,18 +76,16 @@ pub async fn reconcile(gateway: Arc<Gateway>, context: Arc<Context>) -> Result<A
     let before = gateway.status.clone().unwrap_or_default();
     let after = status::in_order_of(&before, after);
     if context.applier.status(&*gateway, &before, &after).await? {
-        tell(&context, &gateway, &after).await;
+        tell(&context, &gateway, &after);
     }
     let (_, converged) = result?;
     Ok(converged.requeue(None))
 }
 
-async fn tell(context: &Context, gateway: &Gateway, after: &GatewayStatus) {
+fn tell(context: &Context, gateway: &Gateway, after: &GatewayStatus) {
     match status::transition(gateway, after) {
-        Some(ready) if ready.status == "True" => context.events.normal(gateway, "Ready", "the Gateway serves").await,
-        Some(ready) if ready.status == "False" => {
-            context.events.warning(gateway, &ready.reason, ready.message.clone()).await
-        }
+        Some(ready) if ready.status == "True" => context.events.normal(gateway, "Ready", "the Gateway serves"),
+        Some(ready) if ready.status == "False" => context.events.warning(gateway, &ready.reason, ready.message.clone()),
         _ => {}
     }
 }
@@ -153,7 +151,7 @@ async fn converge(
     // Only now: a target that does not exist must not take the listeners of the one before.
     match release_others(gateway, context, Some((&target, by_set)), &mut converged).await {
         // A Gateway without a listener is refused (N08), and others may say no, too: the new one serves all the same.
-        Err(error) if error.is_refusal() => kept(gateway, context, &error).await,
+        Err(error) if error.is_refusal() => kept(gateway, context, &error),
         other => other?,
     }
     let Some(kubernetes) = kubernetes else {
@@ -350,9 +348,9 @@ fn is_released(gateway: &Gateway, but: Option<(&GatewayRef, bool)>, named: &Gate
 }
 
 /// Tells that listeners stay where they are.
-async fn kept(gateway: &Gateway, context: &Context, error: &ApplyError) {
+fn kept(gateway: &Gateway, context: &Context, error: &ApplyError) {
     let message = format!("the listeners stay, since they cannot be taken away: {}", describe(error));
-    context.events.warning(gateway, "ListenersKept", message).await;
+    context.events.warning(gateway, "ListenersKept", message);
 }
 
 /// Cleans up, then lets the object go.
@@ -364,7 +362,7 @@ async fn finish(gateway: &Gateway, context: &Context) -> Result<Action, ApplyErr
             if !error.is_refusal() {
                 return Err(error);
             }
-            kept(gateway, context, &error).await;
+            kept(gateway, context, &error);
         }
         context.applier.set_finalizer(gateway, FINALIZER, false).await?;
     }

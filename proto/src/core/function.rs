@@ -24,7 +24,8 @@ use crate::{GoDuration, gateway_api::HttpPathMatch};
     printcolumn(name = "Serving", type_ = "string", json_path = ".status.serving.resourceRef"),
     printcolumn(name = "Address", type_ = "string", json_path = r#".status.addresses[?(@.type=="Internal")].value"#),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Blocked By", type_ = "string", json_path = ".status.blockedBy[0].message", priority = 1)
+    printcolumn(name = "Blocked By", type_ = "string", json_path = ".status.blockedBy[0].message", priority = 1),
+    validation = Rule::new("self.metadata.name.size() <= 63").message("metadata.name: must be no more than 63 characters: children carry it in a label")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(

@@ -22,6 +22,9 @@ pub const SETTINGS_UNREADABLE: &str = "SettingsUnreadable";
 
 /// Conditions of a Serving that a user should know of, though it may well run; they stand on its Function, too.
 pub const NOTES: [&str; 4] = [SCALE_TO_ZERO_UNAVAILABLE, SCALER_UNAVAILABLE, OPTIONS_IGNORED, SETTINGS_UNREADABLE];
+/// Message of a revision that was made a moment ago. A Function says the same before its Serving does, so that it need
+/// not be written again.
+pub const NOT_READY_YET: &str = "the workload is not ready yet";
 
 /// A Serving is one revision of a running function. The function controller makes it.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]

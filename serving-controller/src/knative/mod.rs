@@ -6,7 +6,7 @@ mod service;
 use controller_runtime::{apply::ApplyError, conditions::NewCondition, optional::OptionalApi};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use openfunction_proto::core::Backend;
+use openfunction_proto::core::{Backend, NOT_READY_YET};
 use serde_json::Value;
 
 use crate::{
@@ -77,7 +77,7 @@ fn text<'a>(service: &'a Value, path: &str) -> Option<&'a str> {
 /// The state of the Configuration, since no networking layer of Knative is needed (B-83).
 fn observed(valid: &Valid, world: &World) -> Observed {
     let Some(service) = world.find::<KnativeService>(&valid.serving.name_any()) else {
-        return Observed::new("Starting", "Starting", "the Knative Service is being made");
+        return Observed::new("Starting", "Starting", NOT_READY_YET);
     };
     let status = &service.data;
     let is_current =
@@ -105,7 +105,7 @@ fn observed(valid: &Valid, world: &World) -> Observed {
         Some(_) => Observed::new("Starting", "Starting", "the newest Knative revision is not ready yet"),
         None => {
             let message = not_ready(of_newest()).or_else(|| Some(word("message")).filter(|said| !said.is_empty()));
-            let message = message.unwrap_or_else(|| "the first Knative revision is not ready yet".to_owned());
+            let message = message.unwrap_or_else(|| NOT_READY_YET.to_owned());
             late(Observed::new("Starting", "Starting", message), valid, world.now)
         }
     }

@@ -4,6 +4,7 @@
 mod engines;
 mod gateways;
 mod hand_over;
+mod limits;
 mod many;
 mod quiet;
 mod without_gateway;

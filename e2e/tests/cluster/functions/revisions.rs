@@ -8,15 +8,12 @@ use serde_json::json;
 use super::{
     Deployed, GATEWAY,
     engines::{page, says},
-    update::Load,
+    update::{Load, pace},
 };
 use crate::support::{client, get};
 
-/// Requests in a second while something changes, unless `PER_SECOND` says otherwise: beside other tests on two cores the
-/// proxy and its controller are starved by more.
-fn per_second() -> u32 {
-    std::env::var("PER_SECOND").ok().and_then(|number| number.parse().ok()).unwrap_or(50)
-}
+/// Requests in a second while something changes.
+const PER_SECOND: u32 = 50;
 
 /// Requests that are counted while they are split: the share of 10 % deviates by more than 2 % in one of 3,000 counts.
 const COUNTED: usize = 3_000;
@@ -61,7 +58,7 @@ async fn fn27_to_fn30_revisions_change_are_split_and_gone_back_to_and_no_request
     deployed.is_ready();
     deployed.is_served("/").await;
     let one = deployed.revision();
-    let load = Load::begin(GATEWAY, deployed.external_host(), per_second());
+    let load = Load::begin(GATEWAY, deployed.external_host(), PER_SECOND);
 
     deployed.change(|manifest| says(manifest, "two"));
     deployed.is_ready();
@@ -99,5 +96,5 @@ async fn fn27_to_fn30_revisions_change_are_split_and_gone_back_to_and_no_request
     assert_eq!(deployed.revision(), two);
     assert_eq!(deployed.answers(200).await, BTreeMap::from([("two".to_owned(), 200)]));
     let requests = load.end().await;
-    println!("{requests} requests at {}/s, none failed", per_second());
+    println!("{requests} requests at {}/s, none failed", pace(PER_SECOND));
 }

@@ -13,6 +13,12 @@ use serde_json::json;
 use super::{Deployed, GATEWAY, greet, source};
 use crate::support::{client, get};
 
+/// Requests in a second while something changes: as many as `PER_SECOND` says, or a number at which neither proxy nor its
+/// controller starve beside other tests on two cores.
+pub fn pace(usual: u32) -> u32 {
+    std::env::var("PER_SECOND").ok().and_then(|number| number.parse().ok()).unwrap_or(usual)
+}
+
 /// Requests at a constant pace, whatever becomes of those before.
 pub struct Load {
     stop: Arc<AtomicBool>,
@@ -21,13 +27,13 @@ pub struct Load {
 }
 
 impl Load {
-    /// `address` is that of a gateway.
-    pub fn begin(address: &'static str, host: String, per_second: u32) -> Self {
+    /// `address` is that of a gateway; `usual` is for [`pace`].
+    pub fn begin(address: &'static str, host: String, usual: u32) -> Self {
         let (stop, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (ended, noted) = (stop.clone(), answers.clone());
         let task = tokio::spawn(async move {
             let client = client();
-            let mut pace = tokio::time::interval(Duration::from_secs(1) / per_second);
+            let mut pace = tokio::time::interval(Duration::from_secs(1) / pace(usual));
             let mut requests = tokio::task::JoinSet::new();
             while !ended.load(Ordering::SeqCst) {
                 pace.tick().await;

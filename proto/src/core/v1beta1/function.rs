@@ -29,7 +29,8 @@ use crate::{
     printcolumn(name = "Builder", type_ = "string", json_path = ".status.build.resourceRef"),
     printcolumn(name = "Serving", type_ = "string", json_path = ".status.serving.resourceRef"),
     printcolumn(name = "Address", type_ = "string", json_path = r#".status.addresses[?(@.type=="Internal")].value"#),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("self.metadata.name.size() <= 63").message("metadata.name: must be no more than 63 characters: children carry it in a label")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
