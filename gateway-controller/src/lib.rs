@@ -154,6 +154,8 @@ pub struct Context {
     pub with_foreign_backends: Index<Function>,
     /// Functions that have lost something to another.
     pub losers: Index<Function>,
+    /// Routes that wait for their gateway.
+    pub unanswered: function::Unanswered,
     /// Services of this controller.
     pub services: Shared<Service>,
     /// All Services.
@@ -354,6 +356,7 @@ pub async fn run(mut runtime: Runtime, flags: Flags) -> anyhow::Result<()> {
         routes: routes.clone(),
         with_foreign_backends: functions.index(function::grants::namespace_with_foreign_backends),
         losers: functions.index(function::losers),
+        unanswered: function::Unanswered::default(),
         services: services.clone(),
         all_services: all_services.clone(),
         balancers,

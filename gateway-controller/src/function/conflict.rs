@@ -26,7 +26,8 @@ impl std::fmt::Display for Lost {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (namespace, name) = &self.winner;
         let path = self.path.as_ref().map(|path| format!(", path {path:?},")).unwrap_or_default();
-        write!(formatter, "hostname {:?}{path} belongs to Function {namespace}/{name}", self.host)
+        write!(formatter, "hostname {:?}{path} belongs to Function {namespace}/{name}", self.host)?;
+        if self.path.is_some() { formatter.write_str(", which is older") } else { Ok(()) }
     }
 }
 
@@ -53,7 +54,7 @@ pub fn lost(
     let here = (function.namespace().unwrap_or_default(), function.name_any());
     for host in hostnames {
         // The internal name of a Function is that one's, whoever is older.
-        let named = internal_name(host, cluster_domain);
+        let named = internal_name(host, cluster_domain).or_else(|| short_name(host));
         if named.as_ref() == Some(&here) {
             continue;
         }
@@ -61,8 +62,22 @@ pub fn lost(
             lost.push(Lost { host: host.clone(), path: None, winner: named });
             continue;
         }
-        let claimed = others.with_hostname(host).into_iter().filter_map(|route| {
-            let other = others.owner(&route)?;
+        let claimants = others.with_hostname(host);
+        let claimants: Vec<_> = claimants
+            .iter()
+            .filter(|route| !super::route::is_aside(route))
+            .filter_map(|route| Some((route, others.owner(route)?)))
+            .collect();
+        // So is, for other namespaces, the one that its gateway's template gives it: a narrower match would take requests
+        // from it.
+        let by_right = claimants.iter().map(|(_, other)| other).filter(|other| {
+            is_templated(other) && !is_templated(function) && other.namespace() != function.namespace()
+        });
+        if let Some((_, namespace, name)) = by_right.map(|other| age(other)).min() {
+            lost.push(Lost { host: host.clone(), path: None, winner: (namespace.unwrap_or_default(), name) });
+            continue;
+        }
+        let claimed = claimants.into_iter().filter_map(|(route, other)| {
             let is_here = route.spec.parent_refs.iter().any(|parent| is_of(parent, kubernetes));
             let theirs: Vec<_> = matches(&route.spec.rules).map(claim).collect();
             let ours = matches(rules).find(|ours| is_here && theirs.contains(&claim(ours)))?;
@@ -74,6 +89,12 @@ pub fn lost(
         }
     }
     lost
+}
+
+/// Whether the hostname of a Function comes from its gateway's template.
+fn is_templated(function: &Function) -> bool {
+    let route = function.spec.serving.as_ref().and_then(|serving| serving.http()?.route.as_ref());
+    route.is_none_or(|route| route.hostnames.is_empty())
 }
 
 /// The order of Functions that claim the same: the older one comes first.
@@ -109,6 +130,13 @@ fn claim(matched: &HttpRouteMatch) -> (String, BTreeMap<String, String>, BTreeMa
 pub fn internal_name(host: &str, cluster_domain: &str) -> Option<(String, String)> {
     let inner = host.strip_suffix(cluster_domain)?.strip_suffix(".svc.")?;
     let (name, namespace) = inner.split_once('.')?;
+    (!namespace.contains('.')).then(|| (namespace.to_owned(), name.to_owned()))
+}
+
+/// Namespace and name of the Function whose short name inside the cluster this is (N31): `name.namespace`, or that with
+/// `.svc`.
+fn short_name(host: &str) -> Option<(String, String)> {
+    let (name, namespace) = host.strip_suffix(".svc").unwrap_or(host).split_once('.')?;
     (!namespace.contains('.')).then(|| (namespace.to_owned(), name.to_owned()))
 }
 
@@ -172,7 +200,7 @@ mod tests {
         let one = |created: &str, rules: Value, gateway: &str| vec![other("g", created, &["a.b"], rules, gateway)];
         assert_eq!(
             said(one(old, slash.clone(), "g"), "a.b", slash.clone()),
-            ["hostname \"a.b\", path \"/\", belongs to Function n/g"]
+            ["hostname \"a.b\", path \"/\", belongs to Function n/g, which is older"]
         );
         assert!(
             said(one("2026-01-03T00:00:00Z", slash.clone(), "g"), "a.b", slash.clone()).is_empty(),
@@ -187,12 +215,30 @@ mod tests {
 
         let names = vec![other("g", "2026-01-03T00:00:00Z", &[], slash.clone(), "g")];
         let host = "g.n.svc.cluster.local";
+        for short in ["g.n", "g.n.svc"] {
+            assert_eq!(said(names.clone(), short, slash.clone()).len(), 1, "{short} is its name, too (N31)");
+        }
         assert_eq!(said(names, host, slash.clone()), ["hostname \"g.n.svc.cluster.local\" belongs to Function n/g"]);
         assert!(said(vec![], host, slash.clone()).is_empty());
         // It is its own, and what is nobody's goes by age, as any other.
         assert!(said(one(old, slash.clone(), "g"), "f.n.svc.cluster.local", slash.clone()).is_empty());
         let older = vec![other("g", old, &["f.n.svc.cluster.local", "x.y.svc.cluster.local"], slash.clone(), "g")];
         assert!(said(older.clone(), "f.n.svc.cluster.local", slash.clone()).is_empty());
-        assert_eq!(said(older, "x.y.svc.cluster.local", slash).len(), 1);
+        assert_eq!(said(older, "x.y.svc.cluster.local", slash.clone()).len(), 1);
+
+        // What a template gives to a Function is that one's in other namespaces, too, whatever is claimed of it.
+        let mut victim = other("g", "2026-01-03T00:00:00Z", &["g.m.ofn.io"], slash.clone(), "g");
+        let (function, route) = (Arc::make_mut(&mut victim.0), Arc::make_mut(&mut victim.1));
+        (function.metadata.namespace, route.metadata.namespace) = (Some("m".to_owned()), Some("m".to_owned()));
+        let by_method = json!([{"matches": [{"path": {"type": "PathPrefix", "value": "/"}, "method": "GET"}]}]);
+        let mut thief = super::tests::function("f", old);
+        let route = json!({"http": {"route": {"hostnames": ["g.m.ofn.io"]}}});
+        thief.spec.serving = Some(serde_json::from_value(json!({ "triggers": route })).unwrap());
+        let rules: Vec<HttpRouteRule> = serde_json::from_value(by_method).unwrap();
+        let found = lost(&thief, &["g.m.ofn.io".to_owned()], &rules, &gateway, "cluster.local", &Known(vec![victim]));
+        assert_eq!(found[0].to_string(), "hostname \"g.m.ofn.io\" belongs to Function m/g");
+        // A redirect claims nothing.
+        let redirect = vec![other("g.redirect", old, &["a.b"], slash.clone(), "g")];
+        assert!(said(redirect, "a.b", slash).is_empty());
     }
 }

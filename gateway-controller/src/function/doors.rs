@@ -9,6 +9,8 @@ use crate::gateway::{self, is_open, speaks_http};
 pub struct Doors {
     /// The listeners.
     pub listeners: Vec<Listener>,
+    /// Names of those that are not the OpenFunction Gateway's: they let in only what its own do not take.
+    pub foreign: Vec<String>,
     /// Hostnames that no listener takes, each with the reason.
     pub unserved: Vec<(String, String)>,
 }
@@ -53,6 +55,7 @@ impl Offer<'_> {
                 && speaks_http(listener)
                 && self.takes_namespace(listener) == Some(true)
         };
+        let mut names = Vec::new();
         for foreign in self.all.iter().filter(is_foreign) {
             if open.iter().any(|host| takes(foreign, host)) {
                 let meet = |listener: &Listener| {
@@ -62,12 +65,14 @@ impl Offer<'_> {
                 };
                 listeners.retain(|listener| !meet(listener));
                 listeners.push(foreign);
+                names.push(foreign.name.clone());
             }
         }
         let unserved = hostnames.iter().filter(|host| !listeners.iter().any(|listener| takes(listener, host)));
         Doors {
             unserved: unserved.map(|host| (host.clone(), self.why_not(host))).collect(),
             listeners: listeners.into_iter().cloned().collect(),
+            foreign: names,
         }
     }
 
@@ -97,20 +102,25 @@ impl Offer<'_> {
 }
 
 impl Doors {
+    /// Whether requests for a hostname are meant to come in by a listener: those of the OpenFunction Gateway go first, and
+    /// of those on one port the nearest has them.
+    fn is_way(&self, listener: &Listener, host: &str) -> bool {
+        let is_foreign = |listener: &Listener| self.foreign.contains(&listener.name);
+        let mut others = self.listeners.iter().filter(|other| takes(other, host));
+        takes(listener, host)
+            && !others.any(|other| is_nearer(other, listener) || (is_foreign(listener) && !is_foreign(other)))
+    }
+
     /// The listener that a hostname's address is made of: HTTPS before HTTP.
     pub fn of(&self, host: &str) -> Option<&Listener> {
-        let mut all: Vec<_> = self.listeners.iter().filter(|listener| takes(listener, host)).collect();
+        let mut all: Vec<_> = self.listeners.iter().filter(|listener| self.is_way(listener, host)).collect();
         all.sort_by_key(|listener| (listener.protocol != "HTTPS", listener.port));
         all.first().copied()
     }
 
     /// The listeners of some of the hostnames.
     pub fn only(&self, hostnames: &[String]) -> Vec<Listener> {
-        let is_taken = |listener: &Listener, host: &String| {
-            let nearer = |other: &Listener| takes(other, host) && is_nearer(other, listener);
-            takes(listener, host) && !self.listeners.iter().any(nearer)
-        };
-        let lets_in = |listener: &&Listener| hostnames.iter().any(|host| is_taken(listener, host));
+        let lets_in = |listener: &&Listener| hostnames.iter().any(|host| self.is_way(listener, host));
         self.listeners.iter().filter(lets_in).cloned().collect()
     }
 
@@ -119,14 +129,13 @@ impl Doors {
         let is_secure = |host: &&String| self.of(host).is_some_and(|listener| listener.protocol == "HTTPS");
         let secure: Vec<_> = hostnames.iter().filter(is_secure).cloned().collect();
         let is_for_secure = |listener: &Listener| {
-            let mut hosts = hostnames.iter().filter(|host| takes(listener, host)).peekable();
+            let mut hosts = hostnames.iter().filter(|host| self.is_way(listener, host)).peekable();
             listener.protocol == "HTTP" && hosts.peek().is_some() && hosts.all(|host| secure.contains(host))
         };
-        let (redirected, kept): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.listeners).into_iter().partition(is_for_secure);
-        self.listeners = kept;
-        let hosts = secure.iter().filter(|host| redirected.iter().any(|listener| takes(listener, host)));
+        let (redirected, kept): (Vec<_>, Vec<_>) = self.listeners.iter().cloned().partition(is_for_secure);
+        let hosts = secure.iter().filter(|host| redirected.iter().any(|listener| self.is_way(listener, host)));
         let hosts = hosts.cloned().collect();
+        self.listeners = kept;
         (redirected, hosts)
     }
 }
@@ -219,7 +228,7 @@ mod tests {
                 listener("secure", "*.ofn.io", "HTTPS", 8443, "All"),
                 listener("internal", "*.cluster.local", "HTTP", 80, "All"),
             ],
-            unserved: Vec::new(),
+            ..Doors::default()
         };
         assert_eq!(doors.of("f.ofn.io").unwrap().name, "secure");
         assert_eq!(doors.of("f.cluster.local").unwrap().name, "internal");
@@ -229,6 +238,20 @@ mod tests {
         let (redirected, hosts) = split.split_redirected(&hosts);
         assert_eq!((redirected[0].name.as_str(), redirected.len(), hosts), ("plain", 1, vec!["f.ofn.io".to_owned()]));
         assert_eq!(split.listeners.len(), 2);
+    }
+
+    #[test]
+    fn rt16_a_name_inside_the_cluster_stays_http_beside_listeners_of_others_for_every_name() {
+        let ours = [listener("internal", "*.cluster.local", "HTTP", 80, "All")];
+        let foreign = [listener("http", "", "HTTP", 80, "All"), listener("https", "", "HTTPS", 443, "All")];
+        let hosts = ["shop.example.com".to_owned(), "f.n.svc.cluster.local".to_owned()];
+        let offer = Offer { ours: &ours, all: &foreign, gateway_namespace: "infra", namespace: "shop", certified: &[] };
+        let mut doors = offer.choose(&hosts);
+        let way = |doors: &Doors, host: &str| doors.of(host).unwrap().name.clone();
+        assert_eq!((way(&doors, &hosts[0]).as_str(), way(&doors, &hosts[1]).as_str()), ("https", "internal"));
+        let (redirected, of) = doors.split_redirected(&hosts);
+        assert_eq!((redirected[0].name.as_str(), redirected.len(), &of[..]), ("http", 1, &hosts[..1]));
+        assert_eq!(way(&doors, &hosts[1]), "internal");
     }
 
     #[test]

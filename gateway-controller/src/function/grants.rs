@@ -1,7 +1,10 @@
 //! ReferenceGrants for backends that are not in the Function's namespace, as that of KEDA's interceptor (N25): one object
 //! in the namespace of the backends for each namespace of Functions. They are made only where the installation says so.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use controller_runtime::{
     apply::{ApplyError, Converged},
@@ -12,7 +15,9 @@ use futures::StreamExt;
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use openfunction_proto::{
     core::{Function, GatewayRef, TrafficTarget},
-    gateway_api::resources::{GROUP, ReferenceGrant, ReferenceGrantFrom, ReferenceGrantSpec, ReferenceGrantTo},
+    gateway_api::resources::{
+        GROUP, HttpRoute, ReferenceGrant, ReferenceGrantFrom, ReferenceGrantSpec, ReferenceGrantTo,
+    },
 };
 use tracing::warn;
 
@@ -101,7 +106,8 @@ pub async fn allow(
     Ok(())
 }
 
-/// Lets a Gateway, or its ListenerSet, read the certificate of a Function (RT21). The ReferenceGrant goes with the Function.
+/// Lets a Gateway, or its ListenerSet, read the certificate of a Function (RT21), and, as long as the route is there, too,
+/// that which it moves from. The ReferenceGrant goes with the Function.
 ///
 /// # Errors
 /// What the API server answers.
@@ -110,32 +116,46 @@ pub async fn allow_certificate(
     function: &Function,
     kubernetes: &GatewayRef,
     by_set: bool,
+    live: Option<&HttpRoute>,
     converged: &mut Converged,
 ) -> Result<(), ApplyError> {
     let namespace = function.namespace().unwrap_or_default();
-    let name = format!("{}.certificate", function.name_any());
     let route = function.spec.serving.as_ref().and_then(|serving| serving.http()?.route.as_ref());
     let is_used = gateway::with_certificate(function, &context.default_gateway).is_some();
-    let tls = route.and_then(|route| route.tls.as_ref()).filter(|_| is_used && namespace != kubernetes.namespace);
+    let tls = route.and_then(|route| route.tls.as_ref()).filter(|_| is_used);
+    let target = (if by_set { LISTENER_SET } else { "Gateway" }.to_owned(), kubernetes.namespace.clone());
+    let parents = live.into_iter().flat_map(|live| &live.spec.parent_refs);
+    let standing = parents.map(|parent| (parent.kind.clone(), parent.namespace.clone().unwrap_or_default()));
+    let mut readers: BTreeSet<_> = standing.chain([target]).collect();
+    readers.retain(|(_, place)| *place != namespace);
+    let Some(tls) = tls.filter(|_| !readers.is_empty()) else { return forbid_certificate(context, function).await };
+    let name = name_of_certificate(function);
     let is = context.grants.store().get(&ObjectRef::new(&name).within(&namespace));
-    let Some(tls) = tls else {
-        let ours = is.filter(|is| {
-            children::controller::<_, Function>(&**is).iter().any(|owner| owner.name == function.name_any())
-        });
-        if let Some(ours) = ours {
-            context.applier.delete(&*ours).await?;
-        }
-        return Ok(());
-    };
-    let from = ReferenceGrantFrom {
-        group: GROUP.to_owned(),
-        kind: if by_set { LISTENER_SET } else { "Gateway" }.to_owned(),
-        namespace: kubernetes.namespace.clone(),
-    };
+    let from =
+        readers.into_iter().map(|(kind, namespace)| ReferenceGrantFrom { group: GROUP.to_owned(), kind, namespace });
     let to = ReferenceGrantTo { group: String::new(), kind: "Secret".to_owned(), name: Some(tls.secret_name.clone()) };
-    let mut grant = ReferenceGrant::new(&name, ReferenceGrantSpec { from: vec![from], to: vec![to] });
+    let mut grant = ReferenceGrant::new(&name, ReferenceGrantSpec { from: from.collect(), to: vec![to] });
     grant.metadata = children::metadata(function, &name, ABOUT.name, &[(children::FUNCTION, &function.name_any())]);
     context.applier.converge(dynamic(&grant), is.as_deref().map(children::json).as_ref(), converged).await
+}
+
+fn name_of_certificate(function: &Function) -> String {
+    format!("{}.certificate", function.name_any())
+}
+
+/// Nobody may read the certificate of a Function any more.
+///
+/// # Errors
+/// What the API server answers.
+pub async fn forbid_certificate(context: &Context, function: &Function) -> Result<(), ApplyError> {
+    let key = ObjectRef::new(&name_of_certificate(function)).within(&function.namespace().unwrap_or_default());
+    let is_ours = |grant: &Arc<ReferenceGrant>| {
+        children::controller::<_, Function>(&**grant).iter().any(|owner| owner.name == function.name_any())
+    };
+    match context.grants.store().get(&key).filter(is_ours) {
+        Some(ours) => context.applier.delete(&*ours).await,
+        None => Ok(()),
+    }
 }
 
 /// Removes what no Function needs any more, whenever one changes or is gone; for ever.

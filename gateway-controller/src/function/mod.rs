@@ -11,8 +11,10 @@ mod route;
 mod service;
 mod shift;
 mod status;
+mod unanswered;
 
 pub use reconcile::reconcile;
 pub use rivals::{claimants, losers, rivals};
 pub use route::Options;
 pub use status::{is_answered, is_taken_by};
+pub use unanswered::Unanswered;

@@ -11,7 +11,7 @@ use controller_runtime::{
     traffic::{ROUTE_READY, hash as traffic_hash},
 };
 use jiff::Timestamp;
-use k8s_openapi::{api::core::v1::Service, apimachinery::pkg::apis::meta::v1::Condition};
+use k8s_openapi::api::core::v1::Service;
 use kube::{
     ResourceExt,
     runtime::{controller::Action, reflector::ObjectRef},
@@ -33,7 +33,7 @@ use super::{
     route::{self, Routed, Routes, Tag, internal_host, revisions},
     service::{self, is_service_name, name_of},
     shift,
-    status::{self, WAITING_FOR_GATEWAY, own},
+    status::{self, own},
 };
 use crate::{
     Context, NO_GATEWAY_API,
@@ -48,12 +48,11 @@ const SOON: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Time in which a gateway that works has answered a new route.
 const ANSWER: Duration = Duration::from_secs(5);
-/// Time after which it is told that a gateway has not answered the first route of a Function.
-const FIRST_ANSWER: Duration = Duration::from_secs(3);
 
 /// Brings the route of a Function one step further.
 pub async fn reconcile(function: Arc<Function>, context: Arc<Context>) -> Result<Action, ApplyError> {
     if function.metadata.deletion_timestamp.is_some() {
+        context.unanswered.forget(&function);
         return Ok(Action::await_change());
     }
     if !context.knows_gateway_api() {
@@ -70,7 +69,7 @@ pub async fn reconcile(function: Arc<Function>, context: Arc<Context>) -> Result
         }
         Err(_) => return result.map(|_| Action::await_change()),
     };
-    if let Some(left) = is_answered_soon(&function, &context, &before, &after, now) {
+    if let Some(left) = context.unanswered.wait(&function, &before, &after) {
         return Ok(converged.requeue(Some(left)));
     }
     let written = context.applier.status(&*function, &own(&before), &after).await?;
@@ -82,27 +81,6 @@ pub async fn reconcile(function: Arc<Function>, context: Arc<Context>) -> Result
     }
     result?;
     Ok(converged.requeue(None))
-}
-
-/// Whether the first thing to be told is that the gateway has not answered a route that was just made: then it is told
-/// a little later, together with the answer. Until there is a status, no revision goes (design §4).
-fn is_answered_soon(
-    function: &Function,
-    context: &Context,
-    before: &FunctionStatus,
-    after: &FunctionStatus,
-    now: Timestamp,
-) -> Option<Duration> {
-    let waits = |condition: &Condition| condition.reason == WAITING_FOR_GATEWAY;
-    if before.route.is_some() || !after.conditions.iter().any(waits) {
-        return None;
-    }
-    // What the cache does not show yet was made in this pass.
-    let key = ObjectRef::new(&function.name_any()).within(&function.namespace().unwrap_or_default());
-    let route = context.routes.store().get(&key);
-    let made = route.and_then(|route| route.creation_timestamp()).map_or(now, |made| made.0);
-    let age = Duration::try_from(now.duration_since(made)).ok()?;
-    FIRST_ANSWER.checked_sub(age).filter(|left| !left.is_zero())
 }
 
 fn with_problem(
@@ -138,6 +116,9 @@ async fn converge(
 ) -> Result<FunctionStatus, ApplyError> {
     let spec = function.spec.with_defaults(&context.default_gateway);
     let traffic = before.traffic.as_slice();
+    if spec.suspend == Some(true) {
+        return hold(function, context, before, now, converged).await;
+    }
     if !spec.serving.as_ref().is_some_and(|serving| serving.needs_route()) {
         remove(function, context, true).await?;
         return Ok(FunctionStatus::default());
@@ -196,6 +177,22 @@ async fn converge(
     }
 }
 
+/// A Function that is suspended keeps its route as it is, whatever its spec says by now; it goes on leading to the
+/// present traffic, whose backends may move (goals FN36).
+async fn hold(
+    function: &Function,
+    context: &Context,
+    before: &FunctionStatus,
+    now: Timestamp,
+    converged: &mut Converged,
+) -> Result<FunctionStatus, ApplyError> {
+    let key = ObjectRef::new(&function.name_any()).within(&function.namespace().unwrap_or_default());
+    let live = context.routes.store().get(&key).filter(|_| !before.traffic.is_empty());
+    let Some(live) = live else { return Ok(own(before)) };
+    let (route, ready) = as_it_is(function, context, before, &live, converged).await?;
+    Ok(status::with(function, route, before.addresses.clone(), ready, now))
+}
+
 /// The OpenFunction Gateway that a Function asks for, unless it goes.
 fn asked_gateway(context: &Context, function: &Function) -> Option<Arc<Gateway>> {
     let named = gateway::asked_by(function, &context.default_gateway);
@@ -236,7 +233,8 @@ async fn through(
     let problem = |reason: &str, message: String| Ok(with_problem(function, &own(before), reason, message, now));
     let target = gateway::target(routed.gateway).unwrap_or_default();
     let cluster_domain = &routed.gateway.spec.cluster_domain;
-    let wanted = routed.hostnames().and_then(|hostnames| {
+    let wanted = routed.hostnames().and_then(|mut hostnames| {
+        hostnames.extend(routed.tagged_hostnames(traffic)?);
         let rules = routed.rules()?;
         let lost = conflict::lost(function, &hostnames, &rules, &target, cluster_domain, context);
         let hosts = lost.iter().map(|lost| lost.host.clone()).collect();
@@ -250,7 +248,7 @@ async fn through(
     let asked = wanted.main.spec.parent_refs.clone();
     let moves = live.main.as_deref().filter(|main| main.spec.parent_refs.iter().any(|parent| !is_of(parent, &target)));
     if let Some(main) = moves.filter(|main| still_serves(context, main))
-        && !asked.iter().all(|parent| routed.has(parent))
+        && (!asked.iter().all(|parent| routed.has(parent)) || loses_certified(&routed, &wanted, main))
     {
         let pending = format!("Gateway {}/{} does not have the listeners yet", target.namespace, target.name);
         return keep(function, context, before, main, ("GatewayPending", pending), now, converged).await;
@@ -261,7 +259,7 @@ async fn through(
         return problem("SplitUnsupported", message);
     }
     grants::allow(context, function, traffic, converged).await?;
-    grants::allow_certificate(context, function, &target, routed.by_set, converged).await?;
+    grants::allow_certificate(context, function, &target, routed.by_set, live.main.as_deref(), converged).await?;
     if let Some(refusal) =
         live.main.as_deref().filter(|_| route::leaves_namespace(&wanted.main)).and_then(status::not_permitted)
         && shift::next(live.main.as_deref(), &wanted.main, true).1
@@ -326,6 +324,14 @@ async fn through(
     }
 }
 
+/// Whether a route would lose a hostname that comes in with a certificate, since its new Gateway has no listener for it
+/// yet.
+fn loses_certified(routed: &Routed<'_>, wanted: &Routes, live: &HttpRoute) -> bool {
+    let certified = routed.certified();
+    let mut waits = wanted.doors.unserved.iter().filter(|(host, _)| certified.contains(host));
+    waits.any(|(host, _)| live.spec.hostnames.contains(host))
+}
+
 /// The HTTPRoutes of a Function, as they are.
 struct Live {
     main: Option<Arc<HttpRoute>>,
@@ -379,7 +385,7 @@ fn told(
     }
     if !lost.is_empty() {
         let all: Vec<_> = lost.iter().map(ToString::to_string).collect();
-        let message = format!("{}, which is older; the rest of the route serves", all.join("; "));
+        let message = format!("{}; the rest of the route serves", all.join("; "));
         return NewCondition::false_(ROUTE_READY, ROUTE_CONFLICT, message);
     }
     let kubernetes = routed.kubernetes;
@@ -437,11 +443,19 @@ async fn enter(
     let entry = context.entry_name(routed.gateway);
     let through = service::through(function, &name, routed.gateway, &entry);
     let leads_through = live.as_deref().is_some_and(|live| name_of(live) == name_of(&through));
+    // A name that nothing stands behind leads nowhere; what can be reached without the gateway is, meanwhile.
+    let has_entry =
+        context.services.store().get(&ObjectRef::new(&entry).within(&routed.gateway.namespace().unwrap_or_default()));
+    let straight = service::straight(function, traffic, &context.cluster_domain);
     let made = route.and_then(|route| route.creation_timestamp());
     let age = made.map_or(Duration::ZERO, |made| elapsed(made.0));
     // A Service that leads through another gateway goes on until this one has taken the route.
     let moves = live.as_deref().filter(|live| !leads_through && leads_through_a_gateway(context, live));
     let wanted = match is_accepted {
+        Some(true) if has_entry.is_none() && straight.is_some() => {
+            converged.look_again(PATIENCE);
+            straight
+        }
         Some(true) => Some(through),
         _ if leads_through => Some(through),
         _ if moves.is_some() => None,
@@ -450,7 +464,7 @@ async fn enter(
             converged.look_again(ANSWER);
             None
         }
-        _ => service::straight(function, traffic, &context.cluster_domain),
+        _ => straight,
     };
     if let Some(wanted) = wanted {
         context.applier.converge(dynamic(&wanted), live.as_deref().map(json).as_ref(), converged).await?;
@@ -521,6 +535,19 @@ async fn keep(
     now: Timestamp,
     converged: &mut Converged,
 ) -> Result<FunctionStatus, ApplyError> {
+    let (route, _) = as_it_is(function, context, before, live, converged).await?;
+    let ready = NewCondition::false_(ROUTE_READY, reason, format!("{missing}; the route as it was stays"));
+    Ok(status::with(function, route, before.addresses.clone(), ready, now))
+}
+
+/// Keeps a route as it was written, but for the backends of the present traffic; with what the gateway says of it.
+async fn as_it_is(
+    function: &Function,
+    context: &Context,
+    before: &FunctionStatus,
+    live: &HttpRoute,
+    converged: &mut Converged,
+) -> Result<(FunctionRouteStatus, NewCondition), ApplyError> {
     let known = before.route.clone().unwrap_or_default();
     let wanted = route::kept(function, live, &before.traffic);
     shift(context, Some(live), &wanted, converged).await?;
@@ -534,8 +561,7 @@ async fn keep(
     // What a user reads is as it was.
     observed.route.hosts = known.hosts;
     observed.route.tags = known.tags;
-    let ready = NewCondition::false_(ROUTE_READY, reason, format!("{missing}; the route as it was stays"));
-    Ok(status::with(function, observed.route, before.addresses.clone(), ready, now))
+    Ok((observed.route, observed.ready))
 }
 
 /// Keeps the Service that leads straight to a revision; false if there is none that can be reached so.
@@ -569,6 +595,7 @@ async fn straight(
     for route in children::owned(&context.routes, function) {
         context.applier.delete(&*route).await?;
     }
+    grants::forbid_certificate(context, function).await?;
     let hosts = vec![internal_host(function, &context.cluster_domain)];
     // The port is that of a Service that leads to the backend under its own name.
     let doors = Doors {
@@ -598,5 +625,5 @@ async fn remove(function: &Function, context: &Context, and_service: bool) -> Re
     for service in children::owned(&context.services, function).into_iter().filter(|_| and_service) {
         context.applier.delete(&*service).await?;
     }
-    Ok(())
+    grants::forbid_certificate(context, function).await
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use controller_runtime::{children, traffic::ROUTE_READY};
-use kube::runtime::reflector::ObjectRef;
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use openfunction_proto::{core::Function, gateway_api::resources::HttpRoute};
 
 use super::{
@@ -34,11 +34,14 @@ impl Others for Context {
 pub fn rivals(context: &Context, was: Option<&HttpRoute>, is: Option<&HttpRoute>) -> Vec<ObjectRef<Function>> {
     let mut rivals = Vec::new();
     let both = [was, is];
-    let changed: Vec<_> = both.iter().copied().flatten().filter(|route| !route::is_short(route)).collect();
+    let changed: Vec<_> = both.iter().copied().flatten().filter(|route| !route::is_aside(route)).collect();
     let Some(owner) = changed.first().map(|route| children::controller::<_, Function>(*route)) else { return rivals };
     let hostnames: BTreeSet<_> = changed.iter().flat_map(|route| &route.spec.hostnames).collect();
     for route in hostnames.into_iter().flat_map(|hostname| context.by_hostname.get(hostname)) {
-        if changed.iter().any(|changed| conflict::meet(changed, &route)) {
+        // Between namespaces a hostname may belong to one Function by right, whatever the other claims on it.
+        let concerns =
+            |changed: &&HttpRoute| conflict::meet(changed, &route) || changed.namespace() != route.namespace();
+        if changed.iter().copied().any(|changed| concerns(&changed)) {
             rivals.extend(children::controller::<_, Function>(&*route));
         }
     }
@@ -55,8 +58,10 @@ pub fn claimants(context: &Context, of: &ObjectRef<Function>) -> Vec<ObjectRef<F
         context.gateways.store().state().iter().map(|gateway| gateway.spec.cluster_domain.clone()).collect();
     domains.insert(context.cluster_domain.clone());
     let namespace = of.namespace.as_deref().unwrap_or_default();
-    let names = domains.into_iter().map(|domain| format!("{}.{namespace}.svc.{domain}", of.name));
-    let routes = names.flat_map(|name| context.by_hostname.get(&name));
+    let short = format!("{}.{namespace}", of.name);
+    let names = domains.into_iter().map(|domain| format!("{short}.svc.{domain}"));
+    let names = names.chain([format!("{short}.svc"), short.clone()]).collect::<Vec<_>>();
+    let routes = names.into_iter().flat_map(|name| context.by_hostname.get(&name));
     let mut claimants: Vec<_> = routes.flat_map(|route| children::controller::<_, Function>(&*route)).collect();
     claimants.retain(|claimant| claimant != of);
     // Those that have lost it look again when it is free.

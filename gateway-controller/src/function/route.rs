@@ -114,6 +114,12 @@ pub fn is_short(route: &HttpRoute) -> bool {
     route.name_any().ends_with(".short")
 }
 
+/// Whether an HTTPRoute leads to no function: it has hostnames of one, or redirects them.
+pub fn is_aside(route: &HttpRoute) -> bool {
+    let name = route.name_any();
+    is_short(route) || name.split_once('.').is_some_and(|(_, kind)| kind.starts_with("redirect"))
+}
+
 /// The revisions that an HTTPRoute leads to, as it was written.
 pub fn led_to(route: &HttpRoute) -> BTreeSet<String> {
     let listed = route.annotations().get(REVISIONS).map(String::as_str).unwrap_or_default();
@@ -300,7 +306,7 @@ impl Routed<'_> {
         if self.options.legacy_entry {
             others.push(self.legacy_route(traffic));
         }
-        let tags = self.tags(traffic)?;
+        let tags = self.tags(traffic, lost)?;
         for (tag, target) in &tags {
             let rules = if self.route().rules.is_empty() { vec![every_path()] } else { self.route().rules };
             let target = [TrafficTarget { percent: 100, ..target.clone() }];
@@ -347,8 +353,21 @@ impl Routed<'_> {
         )
     }
 
-    /// Tagged revisions: each has the hostname of a function called `<tag>-<function>`.
-    fn tags(&self, traffic: &[TrafficTarget]) -> Result<Vec<(Tag, TrafficTarget)>, Unroutable> {
+    /// The hostnames of tagged revisions.
+    ///
+    /// # Errors
+    /// A tag, or a template, that makes no hostname.
+    pub fn tagged_hostnames(&self, traffic: &[TrafficTarget]) -> Result<Vec<String>, Unroutable> {
+        let tags = self.tags(traffic, &BTreeSet::new())?;
+        Ok(tags.into_iter().flat_map(|(tag, _)| tag.hostnames).collect())
+    }
+
+    /// Tagged revisions: each has the hostname of a function called `<tag>-<function>`, unless another Function has it.
+    fn tags(
+        &self,
+        traffic: &[TrafficTarget],
+        lost: &BTreeSet<String>,
+    ) -> Result<Vec<(Tag, TrafficTarget)>, Unroutable> {
         let mut tags = Vec::new();
         for target in traffic {
             let Some(tag) = target.tag.clone().filter(|_| target.backend.is_some()) else { continue };
@@ -365,6 +384,7 @@ impl Routed<'_> {
                 hostnames.push(self.templated_host(&name)?);
             }
             hostnames.push(format!("{name}.{namespace}.svc.{}", self.gateway.spec.cluster_domain));
+            hostnames.retain(|hostname| !lost.contains(hostname));
             let (route, doors) = (other_name(self.function, &format!("tag-{tag}")), self.doors(&hostnames));
             tags.push((Tag { name: tag, revision: target.revision.clone(), route, hostnames, doors }, target.clone()));
         }
@@ -472,7 +492,10 @@ pub fn with_slash(path: &str) -> String {
 fn with_backends(mut rule: HttpRouteRule, traffic: &[TrafficTarget], namespace: &str) -> HttpRouteRule {
     for matched in &mut rule.matches {
         if let Some(path) = &mut matched.path {
-            path.value = with_slash(&path.value);
+            // Of a regular expression the slash is no part.
+            if path.type_ != "RegularExpression" {
+                path.value = with_slash(&path.value);
+            }
         }
     }
     rule.backend_refs.clear();

@@ -72,7 +72,14 @@ pub fn addresses(
         let values = paths.filter_map(|path| Some(format!("{}{}", base.as_ref()?, encoded(&with_slash(&path.value)))));
         values.map(|value| FunctionAddress { type_: type_of(host).to_owned(), value }).collect::<Vec<_>>()
     };
-    hostnames.iter().flat_map(of_host).take(ADDRESSES).collect()
+    let mut all: Vec<_> = hostnames.iter().flat_map(of_host).collect();
+    // An address inside the cluster is always told.
+    let internal = all.iter().position(|address| address.type_ == "Internal").filter(|at| *at >= ADDRESSES);
+    if let Some(at) = internal {
+        all.swap(ADDRESSES - 1, at);
+    }
+    all.truncate(ADDRESSES);
+    all
 }
 
 /// Scheme, host and, if it is not that of the scheme, port.
@@ -141,9 +148,11 @@ pub fn observe(
     Observed { route, ready }
 }
 
-/// Whether every parent that a route asks has answered it as it is now.
+/// Whether every parent that answers a route at all has answered it as it is now. One that nobody serves does not hold
+/// back what another one serves.
 pub fn is_answered(live: &HttpRoute) -> bool {
-    live.spec.parent_refs.iter().all(|asked| holds(Some(live), answer(live, asked), "Accepted").is_some())
+    let answers: Vec<_> = live.spec.parent_refs.iter().filter_map(|asked| answer(live, asked)).collect();
+    !answers.is_empty() && answers.iter().all(|answer| holds(Some(live), Some(answer), "Accepted").is_some())
 }
 
 /// Whether a Kubernetes Gateway has accepted a route as it is now, in all of its listeners that the route asks.

@@ -20,7 +20,7 @@ const INTERNAL: &str = "ofn-http-internal";
 /// The listener for the short names of functions inside the cluster (N31): it has no hostname.
 const SHORT: &str = "ofn-http-short";
 /// Beginning of the names of listeners for certificates of functions.
-const CERTIFICATE: &str = "ofn-tls-";
+pub const CERTIFICATE: &str = "ofn-tls-";
 /// How many listeners a Gateway can have.
 const LIMIT: usize = 64;
 

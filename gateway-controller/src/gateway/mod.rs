@@ -46,8 +46,10 @@ pub fn label(gateway: &Gateway) -> String {
     if full.len() <= DNS_LABEL { full } else { names::child(&full, &names::hash(&full), DNS_LABEL) }
 }
 
+/// By the value of a label alone, which no other label of a route can have: the key may have changed since.
 fn is_routed_by(route: &HttpRoute, gateway: &Gateway) -> bool {
-    route.labels().get(&gateway.spec.http_route_label_key) == Some(&label(gateway))
+    let label = label(gateway);
+    route.labels().values().any(|value| *value == label)
 }
 
 /// Whether an HTTPRoute of an OpenFunction Gateway is attached to a Kubernetes Gateway.

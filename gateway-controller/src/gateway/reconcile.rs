@@ -18,7 +18,7 @@ use kube::{
 use openfunction_proto::{
     core::{Function, GatewayRef},
     gateway_api::resources::{HttpRoute, KubernetesGateway, ListenerSet},
-    networking::{Gateway, GatewayStatus},
+    networking::{Gateway, GatewayStatus, Listener},
 };
 
 use super::{
@@ -108,11 +108,16 @@ async fn converge(
     if gateway.spec.gateway_def.is_none() && kubernetes.is_none() {
         return Ok((failed("NotFound", format!("Gateway {place} does not exist")), converged));
     }
-    let functions = with_certificates(gateway, context);
-    let certified: Vec<_> =
-        functions.iter().map(|function| (&**function, certified_hostnames(gateway, function, context))).collect();
     let by_set = kubernetes.as_deref().is_some_and(|kubernetes| context.uses_listener_set(gateway, kubernetes));
     let set = context.listener_set(&target).filter(|_| by_set);
+    let of_gateway = kubernetes.iter().flat_map(|kubernetes| &kubernetes.spec.listeners);
+    let of_set = set.iter().flat_map(|set| &set.spec.listeners);
+    let standing: Vec<_> = of_gateway.chain(of_set).cloned().collect();
+    let functions = with_certificates(gateway, context, &target);
+    let certified: Vec<_> = functions
+        .iter()
+        .map(|function| (&**function, certified_hostnames(gateway, function, context, &standing)))
+        .collect();
     let carrier: Option<Carrier> =
         if by_set { set.as_deref().map(Into::into) } else { kubernetes.as_deref().map(Into::into) };
     let wanted = listeners::wanted(gateway, kubernetes.as_deref(), carrier, &certified);
@@ -210,35 +215,76 @@ pub fn admit(gateway: &Gateway, context: &Context) -> Result<Admitted, (&'static
     Ok((target, kubernetes))
 }
 
-/// The Functions that have a certificate of their own on an OpenFunction Gateway, the oldest first.
-fn with_certificates(gateway: &Gateway, context: &Context) -> Vec<Arc<Function>> {
+/// The Functions that have a certificate of their own on an OpenFunction Gateway, the oldest first; with those whose
+/// requests still come in by it while they move to another one.
+fn with_certificates(gateway: &Gateway, context: &Context, kubernetes: &GatewayRef) -> Vec<Arc<Function>> {
     let here = GatewayRef { name: gateway.name_any(), namespace: gateway.namespace().unwrap_or_default() };
     let mut functions = context.functions.store().state();
     functions.retain(|function| {
+        let asked = with_certificate(function, &context.default_gateway);
         function.metadata.deletion_timestamp.is_none()
-            && with_certificate(function, &context.default_gateway).as_ref() == Some(&here)
+            && asked.is_some_and(|asked| asked == here || leaves(function, context, &asked, kubernetes))
     });
     functions.sort_by_key(|function| age(function));
     functions
 }
 
+/// Whether the route of a Function that asks for an OpenFunction Gateway elsewhere still uses listeners for its
+/// certificate on a Kubernetes Gateway.
+fn leaves(function: &Function, context: &Context, asked: &GatewayRef, kubernetes: &GatewayRef) -> bool {
+    let asked = context.gateways.store().get(&ObjectRef::new(&asked.name).within(&asked.namespace));
+    if asked.is_some_and(|asked| target(&asked).as_ref() == Some(kubernetes)) {
+        return false;
+    }
+    let key = ObjectRef::new(&function.name_any()).within(&function.namespace().unwrap_or_default());
+    let Some(route) = context.routes.store().get(&key) else { return false };
+    let of_function: Vec<_> = route.spec.hostnames.iter().flat_map(|host| listeners::certificate_names(host)).collect();
+    let mut parents = route.spec.parent_refs.iter().filter(|parent| super::is_of(parent, kubernetes));
+    parents.any(|parent| parent.section_name.as_ref().is_some_and(|section| of_function.contains(section)))
+}
+
 /// The hostnames that a Function may have a listener of its own for. A listener takes all requests for its hostname, on
 /// some implementations whatever the port, so that it must not be that of another Function (RT6), nor one of many names
-/// in the domains of the gateway.
-fn certified_hostnames(gateway: &Gateway, function: &Function, context: &Context) -> Vec<String> {
-    let (domain, cluster_domain) = (&gateway.spec.domain, &gateway.spec.cluster_domain);
+/// in the domains of any gateway, nor be within what the Gateway's owner has a listener for that other namespaces use.
+fn certified_hostnames(
+    gateway: &Gateway,
+    function: &Function,
+    context: &Context,
+    standing: &[Listener],
+) -> Vec<String> {
+    let cluster_domain = &gateway.spec.cluster_domain;
     let here = (function.namespace().unwrap_or_default(), function.name_any());
+    let gateways = context.gateways.store().state();
+    let domains: Vec<_> =
+        gateways.iter().flat_map(|gateway| [&gateway.spec.domain, &gateway.spec.cluster_domain]).collect();
+    let place = target(gateway).unwrap_or_default().namespace;
+    let is_closed = |host: &String| {
+        let of_owner = standing.iter().filter(|listener| !listener.name.starts_with(listeners::CERTIFICATE));
+        let mut within = of_owner.filter(|listener| {
+            let suffix = listener.hostname.as_deref().and_then(|hostname| hostname.strip_prefix('*'));
+            listener.hostname.as_ref() == Some(host) || suffix.is_some_and(|suffix| host.ends_with(suffix))
+        });
+        within.any(|listener| listeners::is_open(listener, &place, &here.0) == Some(false))
+    };
     let may_have = |host: &String| {
         if let Some(suffix) = host.strip_prefix("*.") {
-            let meets = |domain: &str| listeners::is_internal(suffix, domain) || listeners::is_internal(domain, suffix);
-            return !meets(domain) && !meets(cluster_domain);
+            let meets =
+                |domain: &&String| listeners::is_internal(suffix, domain) || listeners::is_internal(domain, suffix);
+            return !domains.iter().any(meets) && !is_closed(host);
         }
         if listeners::is_internal(host, cluster_domain) {
             return internal_name(host, cluster_domain) == Some(here.clone());
         }
         let routes = context.by_hostname.get(host);
-        let mut others = routes.iter().filter_map(|route| context.owner(route));
-        !others.any(|other| age(&other) < age(function))
+        // Whoever is older: one that comes later must not take requests that already go elsewhere.
+        let [secure, _] = listeners::certificate_names(host);
+        let has_it = standing.iter().any(|listener| {
+            let mut certificates = listener.tls.iter().flat_map(|tls| &tls.certificate_refs);
+            listener.name == secure && certificates.any(|certificate| certificate.namespace.as_ref() == Some(&here.0))
+        });
+        let mut others =
+            routes.iter().filter_map(|route| context.owner(route)).filter(|other| other.uid() != function.uid());
+        !others.any(|other| !has_it || age(&other) < age(function)) && !is_closed(host)
     };
     let route = function.spec.serving.as_ref().and_then(|serving| serving.http()?.route.as_ref());
     route.iter().flat_map(|route| &route.hostnames).filter(|host| may_have(host)).cloned().collect()
