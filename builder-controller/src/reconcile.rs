@@ -7,7 +7,7 @@ use controller_runtime::{
     children::{self, dynamic},
     client::describe,
     driver::Failure,
-    events::Events,
+    events::{About, EventType, Events},
     watch::Shared,
 };
 use jiff::Timestamp;
@@ -82,14 +82,8 @@ async fn advance(
         pod.metadata.deletion_timestamp.is_none()
             && pod.owner_references().iter().any(|owner| Some(&owner.uid) == builder.uid().as_ref())
     };
-    if let Some(former) = pod.as_deref().filter(|pod| !is_own(pod)) {
-        // Names are deterministic: it may be that of an earlier Builder, or have been deleted by hand.
-        let message = format!("waiting for the end of pod {}", former.name_any());
-        let waits = Observed::Building { reason: "Pending".to_owned(), message };
-        return Ok((status::of(builder, &waits, now), None));
-    }
     if builder.spec.state.as_deref() == Some("Cancelled") {
-        context.end(pod.as_deref()).await?;
+        context.end(pod.as_deref().filter(|pod| is_own(pod))).await?;
         return Ok((status::canceled(builder, now), None));
     }
     let age = builder
@@ -104,7 +98,13 @@ async fn advance(
         .and_then(|timeout| timeout.to_std())
         .map(|timeout| timeout.saturating_sub(age));
     let is_late = left == Some(Duration::ZERO);
-    if let Some(pod) = pod {
+    if let Some(former) = pod.as_deref().filter(|pod| !is_own(pod) && !is_late) {
+        // Names are deterministic: it may be that of an earlier Builder, or have been deleted by hand.
+        let message = format!("waiting for the end of pod {}", former.name_any());
+        let waits = Observed::Building { reason: "Pending".to_owned(), message };
+        return Ok((status::of(builder, &waits, now), left));
+    }
+    if let Some(pod) = pod.filter(|pod| is_own(pod)) {
         let mut observed = native::observe(&pod);
         if is_late && matches!(observed, Observed::Building { .. }) {
             context.end(Some(&pod)).await?;
@@ -207,12 +207,13 @@ impl Context {
 
     /// Events of transitions (core-behaviour §11).
     fn tell(&self, builder: &Builder, after: &BuilderStatus) {
-        let message = after.message.clone().unwrap_or_default();
-        match after.state.as_deref() {
-            Some("Building") => self.events.normal(builder, "Started", "Build started"),
-            Some("Succeeded") => self.events.normal(builder, "Completed", "Build completed"),
-            Some(state) => self.events.warning(builder, state, message),
-            None => {}
-        }
+        let Some(state) = after.state.as_deref() else { return };
+        let (type_, reason, note) = match state {
+            "Building" => (EventType::Normal, "Started", "Build started"),
+            "Succeeded" => (EventType::Normal, "Completed", "Build completed"),
+            state => (EventType::Warning, state, after.message.as_deref().unwrap_or_default()),
+        };
+        let about = About { action: "Build", ..About::default() };
+        self.events.publish(builder, &about, type_, reason, note.to_owned());
     }
 }

@@ -383,10 +383,10 @@ impl Applier {
             namespace: object.namespace(),
             name: name.clone(),
         };
-        let seen = object.resource_version();
-        if seen.is_some() && self.written_before().get(&key) == seen.as_ref() {
+        if self.is_late(object) {
             return Ok(false);
         }
+        let seen = object.resource_version();
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &namespace, &resource);
         let mut status = json!({
             "apiVersion": K::api_version(&()), "kind": kind, "status": after,
@@ -415,6 +415,19 @@ impl Applier {
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
             Err(source) => Err(ApplyError::Api { kind, name, source: Box::new(source) }),
         }
+    }
+
+    /// Whether the cache shows an object as it was before its status was last written here. What would be decided on it
+    /// is out of date; the next event of its watch shows it anew.
+    pub fn is_late<K: Resource<DynamicType = ()>>(&self, object: &K) -> bool {
+        let key = Key {
+            group: K::group(&()).into_owned(),
+            kind: K::kind(&()).into_owned(),
+            namespace: object.namespace(),
+            name: object.name_any(),
+        };
+        let seen = object.resource_version();
+        seen.is_some() && self.written_before().get(&key) == seen.as_ref()
     }
 
     /// Creates an object that never changes. That it is there already is no error: the cache may not have seen it yet.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
     Resource, ResourceExt,
     api::{DynamicObject, ObjectMeta},
@@ -36,12 +37,14 @@ pub fn metadata<K: Resource<DynamicType = ()>>(
     controller: &str,
     labels: &[(&str, &str)],
 ) -> ObjectMeta {
+    let owned = owner.controller_owner_ref(&()).expect("the owner was read from the API server");
     let own = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     ObjectMeta {
         name: Some(name.into()),
         namespace: owner.namespace(),
         labels: Some(own.chain([(MANAGED_BY.to_owned(), controller.to_owned())]).collect::<BTreeMap<_, _>>()),
-        owner_references: Some(vec![owner.controller_owner_ref(&()).expect("the owner was read from the API server")]),
+        // A deletion in the foreground waits for the child.
+        owner_references: Some(vec![OwnerReference { block_owner_deletion: Some(true), ..owned }]),
         ..ObjectMeta::default()
     }
 }

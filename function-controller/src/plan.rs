@@ -125,8 +125,9 @@ fn hold(world: &World, before: &FunctionStatus, plan: &mut Plan) {
     }
     let differs = |wanted: &Serving| world.serving(&wanted.name_any()).is_none_or(|live| live.spec != wanted.spec);
     if plan.servings.iter().any(differs) || plan.status.traffic != before.traffic {
-        plan.status.serving = before.serving.clone();
-        plan.status.traffic = before.traffic.clone();
+        // What runs goes on being told, and may move.
+        plan.status.serving = Some(serve::waiting(world, before.serving.clone().unwrap_or_default()));
+        plan.status.traffic = serve::as_now(world, &before.traffic);
         status::set(world, &mut plan.status, NewCondition::unknown(SERVING_READY, SUSPENDED, HELD));
     }
     status::set(world, &mut plan.status, NewCondition::true_(SUSPENDED, SUSPENDED, HELD));

@@ -1,5 +1,6 @@
 //! The planner: a table of situations, and random sequences of edits, outcomes and faults.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use openfunction_proto::core::{
     Backend, BuilderOutput, BuilderStatus, FunctionRouteStatus, ServingStatus, TrafficTarget,
 };
@@ -249,6 +250,7 @@ impl Sim {
                 state: Some(state.to_owned()),
                 reason: Some(state.to_owned()),
                 url: Some(name),
+                first_running_at: before.first_running_at.or_else(|| (state == "Running").then_some(Time(self.now))),
                 observed_generation: generation,
                 conditions: vec![conditions::next(&before.conditions, new, generation, self.now)],
                 backend: Some(backend),

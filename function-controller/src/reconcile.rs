@@ -12,12 +12,13 @@ use controller_runtime::{
     client::describe,
     conditions::NewCondition,
     driver::Failure,
-    events::Events,
+    events::{About, EventType, Events},
     optional::OptionalApis,
     traffic::DRIFT,
     watch::Shared,
 };
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Resource, ResourceExt, core::PartialObjectMeta, runtime::controller::Action};
 use openfunction_proto::{
     core::{Builder, Function, FunctionCondition, FunctionStatus, Serving},
@@ -62,6 +63,9 @@ pub async fn reconcile(function: Arc<Function>, context: Arc<Context>) -> Result
     if function.metadata.deletion_timestamp.is_some() {
         context.forget(&function);
         return Ok(Action::await_change());
+    }
+    if context.applier.is_late(&*function) {
+        return Ok(Action::requeue(SOON));
     }
     // Until it is known which routes there are, every Function may have one.
     let servings = context.not_deleted(children::owned(&context.servings, &*function));
@@ -211,9 +215,12 @@ const OF_SERVING: &[(&str, &str, &str, bool)] = &[
 ];
 
 fn tell(events: &Events, function: &Function, before: &FunctionStatus, after: &FunctionStatus) {
-    let parts = [(&before.build, &after.build, OF_BUILD), (&before.serving, &after.serving, OF_SERVING)];
-    for (before, after, words) in parts {
-        let FunctionCondition { state, message, .. } = after.clone().unwrap_or_default();
+    let parts = [
+        (&before.build, &after.build, OF_BUILD, "Build", Builder::kind(&())),
+        (&before.serving, &after.serving, OF_SERVING, "Serving", Serving::kind(&())),
+    ];
+    for (before, after, words, action, kind) in parts {
+        let FunctionCondition { state, message, resource_ref, .. } = after.clone().unwrap_or_default();
         if before.as_ref().and_then(|before| before.state.clone()) == state {
             continue;
         }
@@ -221,10 +228,17 @@ fn tell(events: &Events, function: &Function, before: &FunctionStatus, after: &F
         else {
             continue;
         };
-        if *is_warning {
-            events.warning(function, reason, format!("{note}: {}", message.unwrap_or_default()));
-        } else {
-            events.normal(function, reason, *note);
-        }
+        let related = resource_ref.map(|name| ObjectReference {
+            api_version: Some(Serving::api_version(&()).into_owned()),
+            kind: Some(kind.into_owned()),
+            namespace: function.namespace(),
+            name: Some(name),
+            ..ObjectReference::default()
+        });
+        let (type_, note) = match is_warning {
+            true => (EventType::Warning, format!("{note}: {}", message.unwrap_or_default())),
+            false => (EventType::Normal, (*note).to_owned()),
+        };
+        events.publish(function, &About { action, related }, type_, reason, note);
     }
 }

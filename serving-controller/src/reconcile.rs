@@ -12,7 +12,7 @@ use controller_runtime::{
     client::{describe, told},
     conditions::{self, NewCondition},
     driver::Failure,
-    events::Events,
+    events::{About, EventType, Events},
     optional::{OptionalApi, OptionalApis},
     traffic::DRIFT,
     watch::{Shared, Watched},
@@ -345,6 +345,7 @@ fn status(
         url: seen.map(|seen| seen.url.clone()),
         observed_generation: generation,
         activated_at: activated_at(serving, now),
+        first_running_at: before.first_running_at.or_else(|| (observed.state == "Running").then_some(Time(now))),
         conditions: wanted.map(|new| conditions::next(&before.conditions, new, generation, now)).collect(),
         backend: seen.and_then(|seen| seen.backend.clone()),
         scaling: seen.map(|seen| seen.scaling),
@@ -387,10 +388,9 @@ fn tell(events: &Events, serving: &Serving, before: &ServingStatus, after: &Serv
     if before.state != after.state {
         let (state, message) =
             (after.state.as_deref().unwrap_or_default(), after.message.as_deref().unwrap_or_default());
-        match state {
-            "Failed" | "Timeout" => events.warning(serving, state, message),
-            _ => events.normal(serving, state, message),
-        }
+        let type_ = if ["Failed", "Timeout"].contains(&state) { EventType::Warning } else { EventType::Normal };
+        let about = About { action: "Serving", ..About::default() };
+        events.publish(serving, &about, type_, state, message.to_owned());
     }
     let is_new = |type_: &str| conditions::find(&before.conditions, type_).is_none();
     for note in after.conditions.iter().filter(|note| note.type_ != READY && is_new(&note.type_)) {

@@ -66,12 +66,7 @@ pub(super) fn serve(
         return FunctionCondition { state: Some("Skipped".to_owned()), ..Default::default() };
     };
     // What answers now goes on until all that shall answer can; where it answers may change meanwhile.
-    let as_now = |target: &TrafficTarget| {
-        let status = world.serving(&target.revision)?.status.as_ref();
-        let moved = status.and_then(|status| status.backend.clone()).filter(|_| world.is_ready(&target.revision));
-        Some(TrafficTarget { backend: moved.or(target.backend.clone()), ..target.clone() })
-    };
-    plan.status.traffic = before.traffic.iter().filter_map(as_now).collect();
+    plan.status.traffic = as_now(world, &before.traffic);
     let image_of_now = match image {
         Image::Built(image) => Some(image.clone()),
         Image::Pending => last_image(world, spec, before, plan),
@@ -127,7 +122,11 @@ pub(super) fn serve(
         .filter(|target| target.gets_requests())
         .max_by_key(|target| (plan.latest.as_ref() == Some(&target.name), target.request.percent));
     let present = present.map(|target| target.name.as_str()).unwrap_or_default();
-    let present = mirror(world, present, hash.as_deref(), old);
+    let of_present = match world.serving(present) {
+        Some(live) if plan.latest.as_deref() != Some(present) => Some(hash_of(live)),
+        _ => hash,
+    };
+    let present = mirror(world, present, of_present.as_deref(), old);
     judge(world, &targets, &present, image, plan);
     present
 }
@@ -138,11 +137,14 @@ fn last_image(world: &World, spec: &FunctionSpec, before: &FunctionStatus, plan:
     let (old, is_lost) = (before.serving.clone().unwrap_or_default(), before.serving.is_none());
     let asked = asked(world.function, spec);
     let comes_with = |builder: &Builder| builder.annotations().get(SERVING_HASH) == Some(&asked);
-    let present = match old.resource_ref.as_deref() {
-        Some(name) => world.serving(name),
-        // The status is lost.
-        None => newest(world.servings.iter().filter(|serving| is_lost && !serving.spec.suspend)),
-    }?;
+    let named = old.resource_ref.as_deref().and_then(|name| world.serving(name));
+    // The status is lost, or somebody has deleted the revision: another one that ran has an image that works.
+    let is_other = |serving: &&Arc<Serving>| (is_lost && !serving.spec.suspend) || (!is_lost && has_run(serving));
+    let Some(present) = named.or_else(|| newest(world.servings.iter().filter(is_other))) else {
+        // What was built last stands in the status, and is of this image if its name is.
+        let digest = before.revision.as_ref()?.image_digest.as_deref()?;
+        return old.last_successful_resource_ref.is_some().then(|| super::by_digest(&spec.image, Some(digest)));
+    };
     if !plan.cancel.is_empty() || plan.builder.as_ref().is_some_and(comes_with) {
         // It waits for the build that it came with; what is there already can go on.
         let name = name_of(world, spec, &present.spec.image, old.resource_ref.as_deref())?;
@@ -225,11 +227,24 @@ impl World<'_> {
     }
 }
 
+/// A traffic with its backends as they are now; what is gone gets none.
+pub(super) fn as_now(world: &World, traffic: &[TrafficTarget]) -> Vec<TrafficTarget> {
+    let as_now = |target: &TrafficTarget| {
+        let status = world.serving(&target.revision)?.status.as_ref();
+        let moved = status.and_then(|status| status.backend.clone()).filter(|_| world.is_ready(&target.revision));
+        Some(TrafficTarget { backend: moved.or(target.backend.clone()), ..target.clone() })
+    };
+    traffic.iter().filter_map(as_now).collect()
+}
+
 /// What the status says while it is not known what shall run: what is there.
-fn waiting(world: &World, old: FunctionCondition) -> FunctionCondition {
+pub(super) fn waiting(world: &World, old: FunctionCondition) -> FunctionCondition {
     match old.resource_ref.clone() {
         Some(name) if world.serving(&name).is_some() => mirror(world, &name, None, old),
-        Some(_) => old,
+        // It is gone: that it runs is no longer true.
+        Some(_) => {
+            FunctionCondition { state: Some("Created".to_owned()), reason: None, message: None, service: None, ..old }
+        }
         None => FunctionCondition { state: Some("Created".to_owned()), ..FunctionCondition::default() },
     }
 }
@@ -290,6 +305,12 @@ fn judge(world: &World, targets: &[Target], present: &FunctionCondition, image: 
     status::set(world, &mut plan.status, condition);
     let failing = targets.iter().filter(|target| told(target).status == Some(false));
     plan.failing = failing.map(|target| target.name.clone()).collect();
+}
+
+/// The hash that a revision was named by.
+fn hash_of(serving: &Serving) -> String {
+    let function = serving.labels().get(children::FUNCTION).map(String::as_str).unwrap_or_default();
+    names::serving_hash(function, &names::passed_on(serving), &serving.spec)
 }
 
 type Annotations = BTreeMap<String, String>;
@@ -405,7 +426,7 @@ pub(super) fn retire(world: &World, spec: &FunctionSpec, before: &FunctionStatus
     kept.iter().for_each(|serving| park(world, serving, plan));
     gone.sort_by_key(|serving| std::cmp::Reverse((last_started(serving), serving.name_any())));
     for serving in gone {
-        if has_answered(&serving) && left > 0 {
+        if has_run(&serving) && left > 0 {
             left -= 1;
             park(world, &serving, plan);
         } else {
@@ -419,10 +440,9 @@ fn has_failed(serving: &Serving) -> bool {
     state.is_some_and(|state| ["Failed", "Timeout"].contains(&state))
 }
 
-/// Whether a revision is worth to be gone back to. One that was parked when it was made has never run.
-fn has_answered(serving: &Serving) -> bool {
-    let state = serving.status.as_ref().and_then(|status| status.state.as_deref());
-    if serving.spec.suspend { serving.metadata.generation > Some(1) } else { state == Some("Running") }
+/// Whether a revision is worth to be gone back to: it has run, whatever became of it since.
+fn has_run(serving: &Serving) -> bool {
+    serving.status.as_ref().is_some_and(|status| status.first_running_at.is_some())
 }
 
 fn last_started(serving: &Serving) -> Option<jiff::Timestamp> {

@@ -55,7 +55,7 @@ pub async fn reconcile(function: Arc<Function>, context: Arc<Context>) -> Result
         context.unanswered.forget(&function);
         return Ok(Action::await_change());
     }
-    if !context.knows_gateway_api() {
+    if !context.knows_gateway_api() || context.applier.is_late(&*function) {
         return Ok(Action::requeue(SOON));
     }
     let now = Timestamp::now();

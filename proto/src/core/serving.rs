@@ -161,6 +161,10 @@ pub struct HttpTrigger {
 /// Under which hostnames and paths a function answers.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.tls) || (has(self.hostnames) && self.hostnames.size() > 0)").field_path(".hostnames")
+        .reason(Reason::FieldValueRequired).message("must be specified when tls is: its certificate is for them"),
+)]
 pub struct Route {
     /// The OpenFunction Gateway (`networking.openfunction.io`) of the function; absent is `openfunction/openfunction`.
     #[serde(skip_serializing_if = "Option::is_none")]

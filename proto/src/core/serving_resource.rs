@@ -50,8 +50,9 @@ pub struct ServingSpec {
     /// Secret with the credentials to pull the image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_credentials: Option<LocalObjectReference>,
-    /// Whether the revision is parked: it keeps its object and has no workload, scaler or Component. (addition)
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    /// Whether the revision is parked: it keeps its object and has no workload, scaler or Component. Always written, so
+    /// that a revision that somebody else parks comes back. (addition)
+    #[serde(default)]
     pub suspend: bool,
     /// How the image runs.
     #[serde(flatten)]
@@ -86,6 +87,9 @@ pub struct ServingStatus {
     /// When the revision was last started after it was suspended; `spec.timeout` counts from here. (addition)
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activated_at: Option<Time>,
+    /// When the revision first ran; one that never did is not worth going back to. (addition)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_running_at: Option<Time>,
     /// Standard conditions: `Ready`, and what is worth knowing (`ScaleToZeroUnavailable`, `ScalerUnavailable`,
     /// `OptionsIgnored`, `DriftNotConverging`). (addition)
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
