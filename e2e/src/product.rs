@@ -36,6 +36,7 @@ pub const CHART_VALUES: &[&[&str]] = &[
     &["--set", "global.replicas=2,contour.enabled=true"],
     &["--set", "global.watchNamespaces={shop,office}"],
     &["--set", "gateway-controller.defaultGateway.className=contour,global.domain=functions.example.com"],
+    &["--set", "gateway-controller.legacyEntry=true,global.clusterDomain=cluster.local"],
     &["--set", "gateway-controller.enabled=false,gateway-controller.defaultGateway.enabled=false,crds.enabled=false"],
     &[
         "--set",

@@ -968,6 +968,99 @@ fn fn28_revisions_that_never_ran_are_no_history() {
 }
 
 #[test]
+fn fn28_a_revision_that_ran_is_history_though_it_fails_when_another_takes_its_place() {
+    let mut sim = Sim::new(&ready_made("a"));
+    sim.settle();
+    let a = sim.names().remove(0);
+    Arc::make_mut(&mut sim.servings[0]).status.as_mut().unwrap().state = Some("Failed".to_owned());
+    sim.edit(&ready_made("b"));
+    sim.settle();
+    assert_eq!(sim.parked(), vec![a]);
+}
+
+#[test]
+fn fn28_other_bounds_make_no_history_of_a_revision_that_never_ran() {
+    let mut sim = Sim::new(&ready_made("a"));
+    sim.settle();
+    let a = sim.names().remove(0);
+    let pinned = |image: &str, bounds: i64| {
+        let mut spec = split(image, &json!([{"revision": a, "percent": 100}]));
+        spec["serving"]["scaleOptions"] = json!({"maxReplicas": bounds});
+        spec
+    };
+    for spec in [pinned("c", 3), pinned("c", 4), pinned("d", 4)] {
+        sim.edit(&spec);
+        sim.settle();
+    }
+    assert_eq!((sim.names(), sim.parked().len()), (vec![a], 1), "the latest only");
+}
+
+#[test]
+fn fn32_a_revision_that_is_deleted_while_its_successor_is_built_or_fails_comes_back() {
+    for ends in [true, false] {
+        let mut sim = Sim::new(&built("v1"));
+        sim.settle();
+        let image = sim.running()[0].spec.image.clone();
+        sim.edit(&built("v2"));
+        sim.pass(usize::MAX);
+        if ends {
+            sim.finish_build(false);
+            sim.pass(usize::MAX);
+        }
+        sim.servings.clear();
+        sim.pass(usize::MAX);
+        assert_eq!(sim.running().iter().map(|serving| serving.spec.image.clone()).collect::<Vec<_>>(), [image]);
+        sim.finish_servings(true);
+        sim.pass(usize::MAX);
+        assert_eq!(sim.status().traffic.len(), 1);
+    }
+}
+
+#[test]
+fn fn36_a_suspended_function_tells_what_becomes_of_what_runs() {
+    let mut sim = Sim::new(&ready_made("a"));
+    sim.settle();
+    sim.edit(&json!({"image": "b", "serving": {}, "suspend": true}));
+    sim.pass(usize::MAX);
+    let status = Arc::make_mut(&mut sim.servings[0]).status.as_mut().unwrap();
+    status.backend = Some(Backend { name: "moved".to_owned(), ..Backend::default() });
+    sim.pass(usize::MAX);
+    assert_eq!(sim.status().traffic[0].backend.as_ref().unwrap().name, "moved");
+    let status = Arc::make_mut(&mut sim.servings[0]).status.as_mut().unwrap();
+    (status.state, status.conditions) = (Some("Failed".to_owned()), Vec::new());
+    sim.pass(usize::MAX);
+    assert_eq!(sim.status().serving.unwrap().state.as_deref(), Some("Failed"));
+}
+
+/// BU17 and BU18: how many Builders that succeeded and that failed are kept, the newest of them.
+#[test]
+fn bu17_bu18_finished_builders_are_kept_as_the_limits_say() {
+    for (good, bad, kept) in [(None, None, (0, 1)), (Some(2), Some(0), (2, 0)), (Some(0), Some(2), (0, 2))] {
+        let mut sim = Sim::new(&built("v0"));
+        for version in 0..6 {
+            let mut spec = built(&format!("v{version}"));
+            spec["build"]["successfulBuildsHistoryLimit"] = json!(good);
+            spec["build"]["failedBuildsHistoryLimit"] = json!(bad);
+            sim.edit(&spec);
+            sim.pass(usize::MAX);
+            sim.finish_build(version % 2 == 0);
+            for _ in 0..3 {
+                sim.pass(usize::MAX);
+            }
+        }
+        let of = |state: &str| {
+            let has = |builder: &&Arc<Builder>| builder.status.as_ref().unwrap().state.as_deref() == Some(state);
+            sim.builders.iter().filter(has).count()
+        };
+        assert_eq!((of("Succeeded"), of("Failed")), kept, "limits {good:?} and {bad:?}");
+        let revision = |builder: &Arc<Builder>| builder.spec.build.src_repo.revision.clone();
+        let last = sim.builders.iter().map(revision).max().flatten();
+        let newest = if kept.1 > 0 { "v5" } else { "v4" };
+        assert_eq!(last.as_deref(), Some(newest), "the newest stay");
+    }
+}
+
+#[test]
 fn where_a_revision_answers_is_followed_while_another_one_fails() {
     let mut sim = Sim::new(&ready_made("a"));
     sim.settle();
