@@ -79,7 +79,7 @@ pub struct Flags {
     #[arg(long, env = "DEFAULT_GATEWAY_NAME", value_name = "NAME", default_value = "openfunction")]
     pub default_gateway_name: String,
     /// Time that the proxies of a gateway take to learn a route after it was accepted.
-    #[arg(long, env = "ROUTE_SETTLE_TIME", value_name = "DURATION", default_value = "2s", value_parser = controller_runtime::args::duration)]
+    #[arg(long, env = "ROUTE_SETTLE_TIME", value_name = "DURATION", default_value = "5s", value_parser = controller_runtime::args::duration)]
     pub route_settle_time: Duration,
     /// Spec, as JSON, of that OpenFunction Gateway: it is made at start. Absent makes none.
     #[arg(long, env = "DEFAULT_GATEWAY", value_name = "JSON", default_value = "")]

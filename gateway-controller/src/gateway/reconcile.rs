@@ -276,7 +276,7 @@ fn certified_hostnames(
             return internal_name(host, cluster_domain) == Some(here.clone());
         }
         let routes = context.by_hostname.get(host);
-        // Whoever is older: one that comes later must not take requests that already go elsewhere.
+        // Between namespaces whoever is older: what comes later must not take requests that already go elsewhere.
         let [secure, _] = listeners::certificate_names(host);
         let has_it = standing.iter().any(|listener| {
             let mut certificates = listener.tls.iter().flat_map(|tls| &tls.certificate_refs);
@@ -284,7 +284,8 @@ fn certified_hostnames(
         });
         let mut others =
             routes.iter().filter_map(|route| context.owner(route)).filter(|other| other.uid() != function.uid());
-        !others.any(|other| !has_it || age(&other) < age(function)) && !is_closed(host)
+        let is_elsewhere = |other: &Function| other.namespace().as_ref() != Some(&here.0);
+        !others.any(|other| (is_elsewhere(&other) && !has_it) || age(&other) < age(function)) && !is_closed(host)
     };
     let route = function.spec.serving.as_ref().and_then(|serving| serving.http()?.route.as_ref());
     route.iter().flat_map(|route| &route.hostnames).filter(|host| may_have(host)).cloned().collect()

@@ -741,6 +741,34 @@ async fn rt6_an_internal_name_belongs_to_its_function_and_routes_outlive_status_
     end(running).await;
 }
 
+/// FN36: what a suspended Function says by now counts when it goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn fn36_a_suspended_function_keeps_its_route_whatever_its_spec_says() {
+    let world = World::with_gateway().await;
+    let _stand_in = StandIn::start(&world);
+    let running = start(&world).await;
+    world.apply_object(&function("sleepy", "a")).await;
+    world.is_ready("sleepy", "True").await;
+    let (route, service) = (world.route("sleepy").await, world.api::<Service>().get("sleepy").await.unwrap());
+    let mut suspended = function("sleepy", "a");
+    suspended["spec"]["suspend"] = json!(true);
+    for route_of_spec in [json!({"hostnames": ["other.example.com"]}), json!({"visibility": "None"})] {
+        suspended["spec"]["serving"]["triggers"]["http"] = json!({ "route": route_of_spec });
+        world.apply_object(&suspended).await;
+        world.condition("sleepy", "Suspended", "True").await;
+        world.condition("sleepy", "RouteReady", "True").await;
+        assert_eq!(world.route("sleepy").await.spec, route.spec);
+        assert_eq!(world.api::<Service>().get("sleepy").await.unwrap().uid(), service.uid());
+    }
+    suspended["spec"]["suspend"] = json!(false);
+    world.apply_object(&suspended).await;
+    eventually("the route goes", || async {
+        world.api::<HttpRoute>().get_opt("sleepy").await.unwrap().is_none().then_some(())
+    })
+    .await;
+    end(running).await;
+}
+
 /// What an implementation says is shown as soon as it says it (N30).
 #[tokio::test(flavor = "multi_thread")]
 async fn n30_an_answer_that_comes_late_is_shown() {

@@ -32,7 +32,7 @@ impl Load {
         let (stop, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (ended, noted) = (stop.clone(), answers.clone());
         let task = tokio::spawn(async move {
-            let client = client();
+            let (client, began) = (client(), Instant::now());
             let mut pace = tokio::time::interval(Duration::from_secs(1) / pace(usual));
             let mut requests = tokio::task::JoinSet::new();
             while !ended.load(Ordering::SeqCst) {
@@ -50,8 +50,8 @@ impl Load {
                     }
                     let answer = match answer {
                         Ok((200..=299, body)) => Ok(body),
-                        Ok((status, body)) => Err(format!("{status} {body}")),
-                        Err(error) => Err(format!("{error:?}")),
+                        Ok((status, body)) => Err(format!("{status} {body:?} after {:?}", began.elapsed())),
+                        Err(error) => Err(format!("{error:?} after {:?}", began.elapsed())),
                     };
                     noted.lock().unwrap().push(answer);
                 });
@@ -72,7 +72,13 @@ impl Load {
     pub async fn end(self) -> usize {
         let answers = self.stop().await;
         let failed: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
-        assert!(failed.is_empty(), "{} of {} requests failed, the first: {}", failed.len(), answers.len(), failed[0]);
+        assert!(
+            failed.is_empty(),
+            "{} of {} requests failed: {:.800}",
+            failed.len(),
+            answers.len(),
+            format!("{failed:?}")
+        );
         answers.len()
     }
 }
