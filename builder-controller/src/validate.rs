@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use controller_runtime::driver::Failure;
-use openfunction_proto::core::{Builder, StrategyParam};
+use openfunction_proto::core::{Builder, KeyReference, StrategyParam, StrategyParamValue};
 use serde_json::Value;
 
 use crate::strategy::{SecurityContext, Strategy};
@@ -75,9 +75,37 @@ pub fn strategy_of(builder: &Builder) -> (&str, &str) {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Parameter {
     /// A text.
-    String(String),
+    String(Text),
     /// Several texts.
-    Array(Vec<String>),
+    Array(Vec<Text>),
+}
+
+/// A text of a parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Text {
+    /// As it is written.
+    Literal(String),
+    /// Of a ConfigMap or a Secret, which is never read here: the kubelet puts it in its place.
+    Key(Key),
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Self::Literal(text.to_owned())
+    }
+}
+
+/// One key of a ConfigMap or Secret, with the text around its value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Key {
+    /// Whether it is that of a Secret.
+    pub is_secret: bool,
+    /// Name of the ConfigMap or Secret.
+    pub name: String,
+    /// Key in its data.
+    pub key: String,
+    /// What stands before and behind the value.
+    pub around: (String, String),
 }
 
 /// A build as it can be started.
@@ -132,10 +160,11 @@ pub fn validate<'a>(builder: &'a Builder, strategy: &'a Strategy) -> Result<Vali
         });
     }
     let parameters = parameters(builder, strategy)?;
-    if let Some(Parameter::String(dockerfile)) = parameters.get("dockerfile") {
+    if let Some(Parameter::String(Text::Literal(dockerfile))) = parameters.get("dockerfile") {
         inside("spec.shipwright.params[dockerfile]", dockerfile)?;
     }
     check_steps(&strategy.steps)?;
+    check_keys(&strategy.steps, &parameters)?;
     Ok(Valid {
         builder,
         url: source.url.as_deref().unwrap_or_default(),
@@ -166,6 +195,30 @@ fn check_steps(steps: &[Value]) -> Result<(), Invalid> {
     Ok(())
 }
 
+/// Values of ConfigMaps and Secrets come by way of variables, which the kubelet puts into commands, arguments and other
+/// variables only.
+fn check_keys(steps: &[Value], parameters: &BTreeMap<String, Parameter>) -> Result<(), Invalid> {
+    let is_key = |text: &Text| matches!(text, Text::Key(_));
+    let has_key = |parameter: &Parameter| match parameter {
+        Parameter::String(text) => is_key(text),
+        Parameter::Array(texts) => texts.iter().any(is_key),
+    };
+    for name in parameters.iter().filter(|(_, parameter)| has_key(parameter)).map(|(name, _)| name) {
+        let uses = [format!("$(params.{name})"), format!("$(params.{name}[*])")];
+        for (index, step) in steps.iter().enumerate() {
+            let fields = step.as_object().into_iter().flatten();
+            let mut others = fields.filter(|(field, _)| !["command", "args", "env"].contains(&field.as_str()));
+            if let Some((field, _)) = others.find(|(_, value)| uses.iter().any(|used| value.to_string().contains(used)))
+            {
+                return Err(Invalid::Parameter(format!(
+                    "{name:?} comes from a ConfigMap or Secret, which can stand in command, args and env only; the strategy uses it in steps[{index}].{field}"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// A path must not lead out of the source.
 fn inside(field: &'static str, path: &str) -> Result<(), Invalid> {
     if path.split('/').any(|part| part == "..") {
@@ -182,7 +235,7 @@ fn parameters(builder: &Builder, strategy: &Strategy) -> Result<BTreeMap<String,
         [("dockerfile", &builder.spec.build.dockerfile), ("builder-image", &builder.spec.build.builder)]
     {
         if let Some(value) = value.as_ref().filter(|_| strategy.parameters.iter().any(|known| known.name == name)) {
-            given.entry(name.to_owned()).or_insert_with(|| Parameter::String(value.clone()));
+            given.entry(name.to_owned()).or_insert_with(|| Parameter::String(Text::Literal(value.clone())));
         }
     }
     if let Some(unknown) = given.keys().find(|name| !strategy.parameters.iter().any(|known| &known.name == *name)) {
@@ -195,8 +248,8 @@ fn parameters(builder: &Builder, strategy: &Strategy) -> Result<BTreeMap<String,
     let value = |known: &crate::strategy::Parameter| {
         let is_array = known.type_ == "array";
         let default = || match is_array {
-            true => known.defaults.clone().map(Parameter::Array),
-            false => known.default.clone().map(Parameter::String),
+            true => known.defaults.clone().map(|all| Parameter::Array(all.into_iter().map(Text::Literal).collect())),
+            false => known.default.clone().map(|text| Parameter::String(Text::Literal(text))),
         };
         match given.get(&known.name) {
             Some(Parameter::String(_)) if is_array => {
@@ -223,8 +276,10 @@ fn given(builder: &Builder) -> Result<BTreeMap<String, Parameter>, Invalid> {
         Some(Value::Object(map)) => map
             .iter()
             .map(|(name, value)| match value {
-                Value::String(text) => Ok((name.clone(), Parameter::String(text.clone()))),
-                Value::Number(_) | Value::Bool(_) => Ok((name.clone(), Parameter::String(value.to_string()))),
+                Value::String(text) => Ok((name.clone(), Parameter::String(Text::Literal(text.clone())))),
+                Value::Number(_) | Value::Bool(_) => {
+                    Ok((name.clone(), Parameter::String(Text::Literal(value.to_string()))))
+                }
                 _ => Err(Invalid::Parameter(format!("the value of {name:?} must be a text"))),
             })
             .collect(),
@@ -237,19 +292,27 @@ fn given(builder: &Builder) -> Result<BTreeMap<String, Parameter>, Invalid> {
 }
 
 fn from_list(param: StrategyParam) -> Result<(String, Parameter), Invalid> {
-    let literal = |value: openfunction_proto::core::StrategyParamValue| {
-        value.value.ok_or_else(|| {
-            Invalid::Parameter(format!(
-                "{:?}: values from ConfigMaps and Secrets are not available in this version",
-                param.name
-            ))
-        })
+    let problem = |what: &str| Invalid::Parameter(format!("{:?}: {what}", param.name));
+    let text = |value: StrategyParamValue| match (value.value, value.config_map_value, value.secret_value) {
+        (Some(value), None, None) => Ok(Text::Literal(value)),
+        (None, Some(key), None) => Ok(Text::Key(from_key(key, false))),
+        (None, None, Some(key)) => Ok(Text::Key(from_key(key, true))),
+        (None, None, None) => Err(problem("has no value")),
+        _ => Err(problem("must have one of value, configMapValue and secretValue")),
     };
     let parameter = match param.values {
-        Some(values) => Parameter::Array(values.into_iter().map(literal).collect::<Result<_, _>>()?),
-        None => Parameter::String(literal(param.value)?),
+        Some(values) => Parameter::Array(values.into_iter().map(text).collect::<Result<_, _>>()?),
+        None => Parameter::String(text(param.value)?),
     };
     Ok((param.name.clone(), parameter))
+}
+
+/// The format has the value's place in it (Shipwright, `ParamValue`); without one it stands alone.
+fn from_key(reference: KeyReference, is_secret: bool) -> Key {
+    let place = if is_secret { "${SECRET_VALUE}" } else { "${CONFIGMAP_VALUE}" };
+    let around = reference.format.as_deref().and_then(|format| format.split_once(place)).unwrap_or_default();
+    let around = (around.0.to_owned(), around.1.to_owned());
+    Key { is_secret, name: reference.name, key: reference.key, around }
 }
 
 #[cfg(test)]
@@ -261,7 +324,8 @@ mod tests {
     fn strategy() -> Strategy {
         serde_json::from_value(json!({"parameters": [
             {"name": "dockerfile", "default": "Dockerfile"}, {"name": "builder-image", "default": "b"},
-            {"name": "build-args", "type": "array", "defaults": []}], "steps": []}))
+            {"name": "build-args", "type": "array", "defaults": []}],
+            "steps": [{"name": "build", "image": "$(params.builder-image)"}]}))
         .unwrap()
     }
 
@@ -285,10 +349,10 @@ mod tests {
         let given = builder_of(list);
         let strategy = strategy();
         let valid = validate(&given, &strategy).unwrap();
-        assert_eq!(valid.parameters["dockerfile"], Parameter::String("D".to_owned()));
-        assert_eq!(valid.parameters["build-args"], Parameter::Array(vec!["A=1".to_owned()]));
+        assert_eq!(valid.parameters["dockerfile"], Parameter::String("D".into()));
+        assert_eq!(valid.parameters["build-args"], Parameter::Array(vec!["A=1".into()]));
         let given = builder_of(json!({"dockerfile": "E"}));
-        assert_eq!(validate(&given, &strategy).unwrap().parameters["dockerfile"], Parameter::String("E".to_owned()));
+        assert_eq!(validate(&given, &strategy).unwrap().parameters["dockerfile"], Parameter::String("E".into()));
     }
 
     #[test]
@@ -298,7 +362,7 @@ mod tests {
         let parameters = validate(&given, &strategy).unwrap().parameters;
         assert_eq!(
             (&parameters["builder-image"], &parameters["dockerfile"]),
-            (&Parameter::String("own".to_owned()), &Parameter::String("sub/D".to_owned()))
+            (&Parameter::String("own".into()), &Parameter::String("sub/D".into()))
         );
     }
 
@@ -316,6 +380,14 @@ mod tests {
             (
                 json!({"srcRepo": {"url": "u", "sourceSubPath": "a/../../b"}}),
                 "spec.srcRepo.sourceSubPath: Invalid value: \"a/../../b\": must not contain '..'",
+            ),
+            (
+                json!({"shipwright": {"params": [{"name": "builder-image", "secretValue": {"name": "s", "key": "k"}}]}}),
+                "spec.shipwright.params: \"builder-image\" comes from a ConfigMap or Secret, which can stand in command, args and env only; the strategy uses it in steps[0].image",
+            ),
+            (
+                json!({"shipwright": {"params": [{"name": "dockerfile"}]}}),
+                "spec.shipwright.params: \"dockerfile\": has no value",
             ),
             (json!({"image": "a,push=false"}), "spec.image: Invalid value: \"a,push=false\""),
             (json!({"srcRepo": {"inline": {"files": {"a": "b"}}}}), "spec.srcRepo.inline: this kind of source"),

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     ABOUT,
-    validate::{Parameter, Valid},
+    validate::{Key, Parameter, Text, Valid},
 };
 
 /// Folder of the source.
@@ -144,6 +144,8 @@ fn step(valid: &Valid, wanted: &Value) -> Value {
     let mut mounts = container["volumeMounts"].as_array().cloned().unwrap_or_default();
     mounts.push(json!({"name": WORKSPACE, "mountPath": "/workspace"}));
     let mut variables = container["env"].as_array().cloned().unwrap_or_default();
+    // First, since a variable can only name those before it.
+    variables.splice(0..0, keys(valid).iter().map(|key| variable(key)).collect::<Vec<_>>());
     if secret(valid.builder.spec.image_credentials.as_ref()).is_some() {
         mounts.push(json!({"name": DOCKER_SECRET, "mountPath": DOCKER, "readOnly": true}));
         variables.retain(|known| known["name"] != "DOCKER_CONFIG");
@@ -162,12 +164,48 @@ fn step(valid: &Valid, wanted: &Value) -> Value {
     container
 }
 
+/// The keys of ConfigMaps and Secrets that parameters come from.
+fn keys<'a>(valid: &'a Valid) -> Vec<&'a Key> {
+    let texts = valid.parameters.values().flat_map(|parameter| match parameter {
+        Parameter::String(text) => std::slice::from_ref(text),
+        Parameter::Array(texts) => texts.as_slice(),
+    });
+    let mut keys: Vec<&Key> = Vec::new();
+    for text in texts {
+        if let Text::Key(key) = text
+            && !keys.iter().any(|known| name_of(known) == name_of(key))
+        {
+            keys.push(key);
+        }
+    }
+    keys
+}
+
+/// Name of the variable that brings a key's value into a step.
+fn name_of(key: &Key) -> String {
+    let hash = names::hash(&json!([key.is_secret, key.name, key.key]));
+    format!("OPENFUNCTION_PARAM_{}", hash.to_uppercase())
+}
+
+fn variable(key: &Key) -> Value {
+    let reference = if key.is_secret { "secretKeyRef" } else { "configMapKeyRef" };
+    json!({"name": name_of(key), "valueFrom": {reference: {"name": key.name, "key": key.key}}})
+}
+
+/// A text as it can stand in a container.
+fn written(text: &Text) -> String {
+    match text {
+        Text::Literal(text) => escaped(text),
+        Text::Key(key) => format!("{}$({}){}", escaped(&key.around.0), name_of(key), escaped(&key.around.1)),
+    }
+}
+
 /// What `$(name)` means in a step.
 fn value_of(valid: &Valid, name: &str) -> Option<Parameter> {
-    let text = |text: String| Some(Parameter::String(text));
+    let text = |text: String| Some(Parameter::String(Text::Literal(text)));
     if let Some(result) = name.strip_prefix("results.").and_then(|rest| rest.strip_suffix(".path")) {
         let is_name = result.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-        return is_name.then(|| Parameter::String(format!("{RESULTS}/{result}")));
+        return is_name.then(|| Parameter::String(Text::Literal(format!("{RESULTS}/{result}"))));
     }
     match name.strip_prefix("params.")? {
         "shp-source-root" => text(SOURCE.to_owned()),
@@ -185,7 +223,7 @@ fn substitute(value: &Value, value_of: &impl Fn(&str) -> Option<Parameter>) -> V
         Value::String(text) => Value::String(replace(text, value_of)),
         Value::Array(items) => {
             let expand = |item: &Value| match whole_list(item, value_of) {
-                Some(values) => values.iter().map(|value| json!(escaped(value))).collect(),
+                Some(values) => values.iter().map(|value| json!(written(value))).collect(),
                 None => vec![substitute(item, value_of)],
             };
             Value::Array(items.iter().flat_map(expand).collect())
@@ -197,7 +235,7 @@ fn substitute(value: &Value, value_of: &impl Fn(&str) -> Option<Parameter>) -> V
     }
 }
 
-fn whole_list(item: &Value, value_of: &impl Fn(&str) -> Option<Parameter>) -> Option<Vec<String>> {
+fn whole_list(item: &Value, value_of: &impl Fn(&str) -> Option<Parameter>) -> Option<Vec<Text>> {
     let name = item.as_str()?.strip_prefix("$(")?.strip_suffix("[*])")?;
     match value_of(&format!("{name}[*]"))? {
         Parameter::Array(values) => Some(values),
@@ -217,7 +255,7 @@ fn replace(text: &str, value_of: &impl Fn(&str) -> Option<Parameter>) -> String 
         });
         match known {
             Some((value, end)) => {
-                replaced.push_str(&escaped(&value));
+                replaced.push_str(&written(&value));
                 rest = &from[end..];
             }
             None => {
@@ -283,6 +321,26 @@ mod tests {
             json!(["Dockerfile", "-x", "a b", "$$(HOME)", "/workspace/results/shp-image-digest", "$(KEPT)"])
         );
         assert_eq!(step["env"][0]["value"], "/workspace/source/sub/dir");
+    }
+
+    #[test]
+    fn st10_values_of_configmaps_and_secrets_are_put_in_by_the_kubelet() {
+        let secret = json!({"name": "s", "key": "token", "format": "TOKEN=${SECRET_VALUE};$x"});
+        let params = json!([{"name": "dockerfile", "configMapValue": {"name": "c", "key": "file"}}, {"name": "args", "values": [{"secretValue": secret}, {"value": "b"}]}]);
+        let pod = rendered(json!({"shipwright": {"params": params}}));
+        let step = &pod["spec"]["initContainers"][1];
+        let of = |reference: &str| {
+            let variables = step["env"].as_array().unwrap();
+            variables.iter().find(|variable| variable["valueFrom"].get(reference).is_some()).unwrap().clone()
+        };
+        let (file, token) = (of("configMapKeyRef"), of("secretKeyRef"));
+        assert_eq!(file["valueFrom"]["configMapKeyRef"], json!({"name": "c", "key": "file"}));
+        assert_eq!(token["valueFrom"]["secretKeyRef"], json!({"name": "s", "key": "token"}));
+        let [file, token] = [&file, &token].map(|variable| variable["name"].as_str().unwrap());
+        assert_eq!(step["args"][0], format!("$({file})"));
+        assert_eq!(step["args"][2], format!("TOKEN=$({token});$$x"));
+        assert_eq!(step["args"][3], "b");
+        assert_eq!(step["env"].as_array().unwrap().last().unwrap()["name"], "IN", "theirs come first");
     }
 
     #[test]

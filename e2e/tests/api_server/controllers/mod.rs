@@ -1,6 +1,7 @@
 //! The controllers of the main job on a real API server, each under the role that the chart gives it. A stand-in does
 //! what kubelets and gateways do.
 
+mod builds;
 mod engines;
 mod gateways;
 mod hand_over;
