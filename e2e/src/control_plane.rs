@@ -343,7 +343,7 @@ const PACE: Duration = Duration::from_millis(50);
 /// Lets a gateway refuse routes one after the other; how long until the Function says so, from the answer of the API
 /// server to the gateway's write.
 async fn follow_answers(client: &Client) -> Result<(f64, f64)> {
-    let routes: Api<HttpRoute> = Api::namespaced(client.clone(), SHOP);
+    let routes: Api<DynamicObject> = Api::namespaced_with(client.clone(), SHOP, &ApiResource::erase::<HttpRoute>(&()));
     let told = Seen::start(client, ApiResource::erase::<Function>(&()), |function| {
         let conditions = function.data.pointer("/status/conditions").and_then(Value::as_array);
         conditions.into_iter().flatten().any(|c| c["type"] == "RouteReady" && c["status"] == "False")
@@ -352,7 +352,7 @@ async fn follow_answers(client: &Client) -> Result<(f64, f64)> {
     let all = routes.list(&Default::default()).await?.items;
     // Those of short names are told by nobody.
     for route in all.into_iter().filter(|route| !route.name_any().contains('.')).take(ANSWERS) {
-        let mut parents = json!(route.status.as_ref().map(|status| &status.parents));
+        let mut parents = route.data.pointer("/status/parents").cloned().unwrap_or_default();
         for condition in
             parents.as_array_mut().into_iter().flatten().flat_map(|parent| parent["conditions"].as_array_mut())
         {
