@@ -254,9 +254,6 @@ fn certified_hostnames(
 ) -> Vec<String> {
     let cluster_domain = &gateway.spec.cluster_domain;
     let here = (function.namespace().unwrap_or_default(), function.name_any());
-    let gateways = context.gateways.store().state();
-    let domains: Vec<_> =
-        gateways.iter().flat_map(|gateway| [&gateway.spec.domain, &gateway.spec.cluster_domain]).collect();
     let place = target(gateway).unwrap_or_default().namespace;
     let is_closed = |host: &String| {
         let of_owner = standing.iter().filter(|listener| !listener.name.starts_with(listeners::CERTIFICATE));
@@ -268,9 +265,10 @@ fn certified_hostnames(
     };
     let may_have = |host: &String| {
         if let Some(suffix) = host.strip_prefix("*.") {
-            let meets =
-                |domain: &&String| listeners::is_internal(suffix, domain) || listeners::is_internal(domain, suffix);
-            return !domains.iter().any(meets) && !is_closed(host);
+            let meets = |domain: &str| listeners::is_internal(suffix, domain) || listeners::is_internal(domain, suffix);
+            let gateways = context.gateways.store().state();
+            let mut specs = gateways.iter().map(|gateway| &gateway.spec);
+            return !specs.any(|spec| meets(&spec.domain) || meets(&spec.cluster_domain)) && !is_closed(host);
         }
         if listeners::is_internal(host, cluster_domain) {
             return internal_name(host, cluster_domain) == Some(here.clone());
