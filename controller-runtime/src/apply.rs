@@ -210,6 +210,17 @@ struct Key {
     name: String,
 }
 
+impl Key {
+    fn of<K: Resource>(resource: &ApiResource, object: &K) -> Self {
+        Self {
+            group: resource.group.clone(),
+            kind: resource.kind.clone(),
+            namespace: object.namespace(),
+            name: object.name_any(),
+        }
+    }
+}
+
 /// Our last apply of an object.
 #[derive(Clone, Debug)]
 struct Last {
@@ -377,12 +388,7 @@ impl Applier {
         let (kind, name) = (K::kind(&()).into_owned(), object.name_any());
         let resource = ApiResource::erase::<K>(&());
         let namespace = object.namespace().unwrap_or_default();
-        let key = Key {
-            group: resource.group.clone(),
-            kind: kind.clone(),
-            namespace: object.namespace(),
-            name: name.clone(),
-        };
+        let key = Key::of(&resource, object);
         if self.is_late(object) {
             return Ok(false);
         }
@@ -420,12 +426,7 @@ impl Applier {
     /// Whether the cache shows an object as it was before its status was last written here. What would be decided on it
     /// is out of date; the next event of its watch shows it anew.
     pub fn is_late<K: Resource<DynamicType = ()>>(&self, object: &K) -> bool {
-        let key = Key {
-            group: K::group(&()).into_owned(),
-            kind: K::kind(&()).into_owned(),
-            namespace: object.namespace(),
-            name: object.name_any(),
-        };
+        let key = Key::of(&ApiResource::erase::<K>(&()), object);
         let seen = object.resource_version();
         seen.is_some() && self.written_before().get(&key) == seen.as_ref()
     }
@@ -452,12 +453,7 @@ impl Applier {
     /// [`ApplyError::Api`]; not that the object is gone, which is no error.
     pub async fn release<K: Resource>(&self, resource: &ApiResource, object: &K) -> Result<(), ApplyError> {
         let (name, namespace) = (object.name_any(), object.namespace().unwrap_or_default());
-        let key = Key {
-            group: resource.group.clone(),
-            kind: resource.kind.clone(),
-            namespace: object.namespace(),
-            name: name.clone(),
-        };
+        let key = Key::of(resource, object);
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &namespace, resource);
         let nothing = json!({"apiVersion": resource.api_version, "kind": resource.kind,
             "metadata": {"name": name, "namespace": namespace, "uid": object.uid()}});

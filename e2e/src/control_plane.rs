@@ -129,7 +129,8 @@ async fn measure(flags: &Flags) -> Result<()> {
     idle.print_memory("idle");
 
     let workloads = Seen::start(&client, flags.engine.workload(), |_| true);
-    let running = Seen::start(&client, ApiResource::erase::<Function>(&()), |function| holds(function, "Ready"));
+    let running =
+        Seen::start(&client, ApiResource::erase::<Function>(&()), |function| holds(function, "Ready", "True"));
     let began = Instant::now();
     let seconds = |since: Instant| (since.elapsed().as_secs_f64() * 10.0).round() / 10.0;
     create(&client, flags).await?;
@@ -277,9 +278,9 @@ impl Seen {
     }
 }
 
-fn holds(object: &DynamicObject, condition: &str) -> bool {
+fn holds(object: &DynamicObject, condition: &str, status: &str) -> bool {
     let conditions = object.data.pointer("/status/conditions").and_then(Value::as_array);
-    conditions.into_iter().flatten().any(|c| c["type"] == condition && c["status"] == "True")
+    conditions.into_iter().flatten().any(|c| c["type"] == condition && c["status"] == status)
 }
 
 /// How a new domain reached all Functions (GW22).
@@ -308,7 +309,7 @@ async fn move_domain(client: &Client, functions: usize) -> Result<Moved> {
     });
     let told = Seen::start(client, ApiResource::erase::<Function>(&()), |function| {
         let address = function.data.pointer("/status/addresses/0/value").and_then(Value::as_str);
-        holds(function, "RouteReady") && address.is_some_and(|address| address.ends_with(".new.io/"))
+        holds(function, "RouteReady", "True") && address.is_some_and(|address| address.ends_with(".new.io/"))
     });
     let gateways: Api<Gateway> = Api::namespaced(client.clone(), "openfunction");
     let began = Instant::now();
@@ -344,10 +345,8 @@ const PACE: Duration = Duration::from_millis(50);
 /// server to the gateway's write.
 async fn follow_answers(client: &Client) -> Result<(f64, f64)> {
     let routes: Api<DynamicObject> = Api::namespaced_with(client.clone(), SHOP, &ApiResource::erase::<HttpRoute>(&()));
-    let told = Seen::start(client, ApiResource::erase::<Function>(&()), |function| {
-        let conditions = function.data.pointer("/status/conditions").and_then(Value::as_array);
-        conditions.into_iter().flatten().any(|c| c["type"] == "RouteReady" && c["status"] == "False")
-    });
+    let told =
+        Seen::start(client, ApiResource::erase::<Function>(&()), |function| holds(function, "RouteReady", "False"));
     let mut answered = HashMap::new();
     let all = routes.list(&Default::default()).await?.items;
     // Those of short names are told by nobody.

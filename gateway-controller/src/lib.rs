@@ -221,6 +221,12 @@ impl Context {
         if is.is_some() { self.settle_time.saturating_sub(since) } else { self.settle_time }
     }
 
+    /// The main HTTPRoute of a Function, as it is.
+    pub fn route_of(&self, function: &Function) -> Option<Arc<HttpRoute>> {
+        let namespace = function.namespace().unwrap_or_default();
+        self.routes.store().get(&ObjectRef::new(&function.name_any()).within(&namespace))
+    }
+
     /// Name of the Service that is the entry of an OpenFunction Gateway.
     pub fn entry_name(&self, gateway: &Gateway) -> String {
         let gateways = self.gateways.store().state();

@@ -159,11 +159,7 @@ async fn converge(
             through(routed, context, before, now, converged).await
         }
         Err(missing) => {
-            let live = context
-                .routes
-                .store()
-                .get(&ObjectRef::new(&function.name_any()).within(&function.namespace().unwrap_or_default()));
-            match live.filter(|live| still_serves(context, live)) {
+            match context.route_of(function).filter(|live| still_serves(context, live)) {
                 Some(live) => {
                     // Its entry goes with it, so that the Service must lead elsewhere.
                     if asked_gateway(context, function).is_none() {
@@ -186,8 +182,7 @@ async fn hold(
     now: Timestamp,
     converged: &mut Converged,
 ) -> Result<FunctionStatus, ApplyError> {
-    let key = ObjectRef::new(&function.name_any()).within(&function.namespace().unwrap_or_default());
-    let live = context.routes.store().get(&key).filter(|_| !before.traffic.is_empty());
+    let live = context.route_of(function).filter(|_| !before.traffic.is_empty());
     let Some(live) = live else { return Ok(own(before)) };
     let (route, ready) = as_it_is(function, context, before, &live, converged).await?;
     Ok(status::with(function, route, before.addresses.clone(), ready, now))

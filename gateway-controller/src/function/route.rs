@@ -114,7 +114,7 @@ pub fn is_short(route: &HttpRoute) -> bool {
     route.name_any().ends_with(".short")
 }
 
-/// Whether an HTTPRoute leads to no function: it has hostnames of one, or redirects them.
+/// Whether an HTTPRoute claims nothing from others: short names are their Function's by right, and a redirect only sends on.
 pub fn is_aside(route: &HttpRoute) -> bool {
     let name = route.name_any();
     is_short(route) || name.split_once('.').is_some_and(|(_, kind)| kind.starts_with("redirect"))

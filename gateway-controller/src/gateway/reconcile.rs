@@ -112,7 +112,7 @@ async fn converge(
     let set = context.listener_set(&target).filter(|_| by_set);
     let of_gateway = kubernetes.iter().flat_map(|kubernetes| &kubernetes.spec.listeners);
     let of_set = set.iter().flat_map(|set| &set.spec.listeners);
-    let standing: Vec<_> = of_gateway.chain(of_set).cloned().collect();
+    let standing: Vec<_> = of_gateway.chain(of_set).collect();
     let functions = with_certificates(gateway, context, &target);
     let certified: Vec<_> = functions
         .iter()
@@ -236,8 +236,7 @@ fn leaves(function: &Function, context: &Context, asked: &GatewayRef, kubernetes
     if asked.is_some_and(|asked| target(&asked).as_ref() == Some(kubernetes)) {
         return false;
     }
-    let key = ObjectRef::new(&function.name_any()).within(&function.namespace().unwrap_or_default());
-    let Some(route) = context.routes.store().get(&key) else { return false };
+    let Some(route) = context.route_of(function) else { return false };
     let of_function: Vec<_> = route.spec.hostnames.iter().flat_map(|host| listeners::certificate_names(host)).collect();
     let mut parents = route.spec.parent_refs.iter().filter(|parent| super::is_of(parent, kubernetes));
     parents.any(|parent| parent.section_name.as_ref().is_some_and(|section| of_function.contains(section)))
@@ -250,7 +249,7 @@ fn certified_hostnames(
     gateway: &Gateway,
     function: &Function,
     context: &Context,
-    standing: &[Listener],
+    standing: &[&Listener],
 ) -> Vec<String> {
     let cluster_domain = &gateway.spec.cluster_domain;
     let here = (function.namespace().unwrap_or_default(), function.name_any());
