@@ -1,7 +1,8 @@
 //! Objects of a shared kind by something that several may have in common, so that a pass does not look at all of them.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
+    ops::Bound,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -11,7 +12,7 @@ use crate::watch::Watched;
 
 /// The keys that an object is found by.
 type Keys<K> = Box<dyn Fn(&K) -> Vec<String> + Send + Sync>;
-type References<K> = HashMap<String, HashSet<ObjectRef<K>>>;
+type References<K> = BTreeMap<String, HashSet<ObjectRef<K>>>;
 
 /// An index over the objects of a [`crate::watch::Shared`] kind. Cheap to clone.
 pub struct Index<K: Watched>(Arc<Inner<K>>);
@@ -44,6 +45,13 @@ impl<K: Watched> Index<K> {
         // The store may be ahead of the index.
         objects.retain(|object| (self.0.keys)(object).iter().any(|has| has == key));
         objects
+    }
+
+    /// The keys with a prefix that objects have, without the prefix, in order.
+    pub fn keys(&self, prefix: &str) -> Vec<String> {
+        let by_key = self.by_key();
+        let after = by_key.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        after.map_while(|(key, _)| key.strip_prefix(prefix)).map(ToOwned::to_owned).collect()
     }
 
     /// An object is not as it was.

@@ -150,10 +150,10 @@ pub struct Context {
     pub routes: Shared<HttpRoute>,
     /// These by hostname.
     pub by_hostname: Index<HttpRoute>,
-    /// Functions with a backend in another namespace, by their own.
-    pub with_foreign_backends: Index<Function>,
+    /// Functions by the Services in other namespaces that they need a ReferenceGrant for.
+    pub services_elsewhere: Index<Function>,
     /// Functions that have lost something to another.
-    pub losers: Index<Function>,
+    pub losers: function::Losers,
     /// Routes that wait for their gateway.
     pub unanswered: function::Unanswered,
     /// Services of this controller.
@@ -360,8 +360,8 @@ pub async fn run(mut runtime: Runtime, flags: Flags) -> anyhow::Result<()> {
         listener_sets,
         by_hostname: routes.index(|route| route.spec.hostnames.clone()),
         routes: routes.clone(),
-        with_foreign_backends: functions.index(function::grants::namespace_with_foreign_backends),
-        losers: functions.index(function::losers),
+        services_elsewhere: functions.index(function::grants::services_elsewhere(flags.backend_namespaces.clone())),
+        losers: function::Losers::default(),
         unanswered: function::Unanswered::default(),
         services: services.clone(),
         all_services: all_services.clone(),

@@ -42,23 +42,28 @@ fn foreign(traffic: &[TrafficTarget], namespace: &str) -> BTreeMap<String, BTree
     foreign
 }
 
-/// The namespace of a Function that needs a grant for a backend, by which such Functions are found.
-pub fn namespace_with_foreign_backends(function: &Function) -> Vec<String> {
-    let namespace = function.namespace().unwrap_or_default();
-    let traffic = function.status.as_ref().map(|status| status.traffic.as_slice()).unwrap_or_default();
-    if foreign(traffic, &namespace).is_empty() { Vec::new() } else { vec![namespace] }
+/// What a Function needs a grant for, by which such Functions are found: `namespace/namespace of the Service/Service`.
+pub fn services_elsewhere(allowed: Vec<String>) -> impl Fn(&Function) -> Vec<String> {
+    move |function| {
+        let namespace = function.namespace().unwrap_or_default();
+        let traffic = function.status.as_ref().map(|status| status.traffic.as_slice()).unwrap_or_default();
+        let mut foreign = foreign(traffic, &namespace);
+        foreign.retain(|of_backends, _| allowed.contains(of_backends));
+        let services = foreign.into_iter().flat_map(|(of_backends, services)| {
+            services.into_iter().map(move |service| format!("{of_backends}/{service}"))
+        });
+        services.map(|service| format!("{namespace}/{service}")).collect()
+    }
 }
 
 /// What the Functions of a namespace need, together.
 fn needed(context: &Context, namespace: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut needed: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for function in context.with_foreign_backends.get(namespace) {
-        let traffic = function.status.as_ref().map(|status| status.traffic.as_slice()).unwrap_or_default();
-        for (namespace, services) in foreign(traffic, namespace) {
-            needed.entry(namespace).or_default().extend(services);
+    for service in context.services_elsewhere.keys(&format!("{namespace}/")) {
+        if let Some((of_backends, service)) = service.split_once('/') {
+            needed.entry(of_backends.to_owned()).or_default().insert(service.to_owned());
         }
     }
-    needed.retain(|namespace, _| context.backend_namespaces.contains(namespace));
     needed
 }
 
@@ -158,22 +163,32 @@ pub async fn forbid_certificate(context: &Context, function: &Function) -> Resul
     }
 }
 
-/// Removes what no Function needs any more, whenever one changes or is gone; for ever.
+/// Removes what no Function needs any more: at first all of it, then whenever a Function changes or is gone; for ever.
 pub async fn sweep(context: &Context) {
     let mut changes = context.functions.subscribe();
+    let mut is_swept = false;
     while let Some(function) = changes.next().await {
-        if context.functions.is_synced() {
-            let namespace = function.namespace().unwrap_or_default();
-            let needed = needed(context, &namespace);
-            for grant in context.grants.store().state() {
-                let is_for_it = grant.labels().get(FOR) == Some(&namespace);
-                let is_needed = grant.namespace().is_some_and(|namespace| needed.contains_key(&namespace));
-                if is_for_it
-                    && !is_needed
-                    && let Err(error) = context.applier.delete(&*grant).await
-                {
-                    warn!(grant = grant.name_any(), "a ReferenceGrant that is not needed stays: {error}");
-                }
+        if !context.functions.is_synced() || !context.grants.is_synced() {
+            continue;
+        }
+        let namespace = function.namespace().unwrap_or_default();
+        let in_question = if is_swept {
+            let places = context.backend_namespaces.iter();
+            places
+                .filter_map(|place| context.grants.store().get(&ObjectRef::new(&name(&namespace)).within(place)))
+                .collect()
+        } else {
+            context.grants.store().state()
+        };
+        is_swept = true;
+        for grant in in_question {
+            let is_needed = |namespace: &String| {
+                grant.namespace().is_some_and(|place| needed(context, namespace).contains_key(&place))
+            };
+            if grant.labels().get(FOR).is_some_and(|namespace| !is_needed(namespace))
+                && let Err(error) = context.applier.delete(&*grant).await
+            {
+                warn!(grant = grant.name_any(), "a ReferenceGrant that is not needed stays: {error}");
             }
         }
     }

@@ -4,6 +4,7 @@ pub mod conflict;
 mod doors;
 mod features;
 pub mod grants;
+mod losers;
 mod moving;
 mod reconcile;
 mod rivals;
@@ -13,8 +14,9 @@ mod shift;
 mod status;
 mod unanswered;
 
+pub use losers::Losers;
 pub use reconcile::reconcile;
-pub use rivals::{claimants, losers, rivals};
+pub use rivals::{claimants, rivals};
 pub use route::Options;
 pub use status::{is_answered, is_taken_by};
 pub use unanswered::Unanswered;

@@ -53,6 +53,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 pub async fn reconcile(function: Arc<Function>, context: Arc<Context>) -> Result<Action, ApplyError> {
     if function.metadata.deletion_timestamp.is_some() {
         context.unanswered.forget(&function);
+        context.losers.forget(&function);
         return Ok(Action::await_change());
     }
     if !context.knows_gateway_api() || context.applier.is_late(&*function) {
@@ -231,7 +232,8 @@ async fn through(
     let wanted = routed.hostnames().and_then(|mut hostnames| {
         hostnames.extend(routed.tagged_hostnames(traffic)?);
         let rules = routed.rules()?;
-        let lost = conflict::lost(function, &hostnames, &rules, &target, cluster_domain, context);
+        let find = || conflict::lost(function, &hostnames, &rules, &target, cluster_domain, context);
+        let lost = context.losers.settle(function, find);
         let hosts = lost.iter().map(|lost| lost.host.clone()).collect();
         Ok((lost, routed.http_routes(traffic, &hosts)?))
     });

@@ -2,13 +2,12 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use controller_runtime::{children, traffic::ROUTE_READY};
+use controller_runtime::children;
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use openfunction_proto::{core::Function, gateway_api::resources::HttpRoute};
 
 use super::{
     conflict::{self, Others},
-    reconcile::ROUTE_CONFLICT,
     route,
 };
 use crate::Context;
@@ -29,30 +28,32 @@ impl Others for Context {
     }
 }
 
-/// The Functions that a change of a route may concern, from what it was to what it is: those that claim the same, and,
-/// if it gave up something, those that have lost something.
+/// The Functions that a change of a route may concern, from what it was to what it is: those that lose to what it
+/// claims, and those that have lost something to its owner, which may have given it up.
 pub fn rivals(context: &Context, was: Option<&HttpRoute>, is: Option<&HttpRoute>) -> Vec<ObjectRef<Function>> {
     let mut rivals = Vec::new();
-    let both = [was, is];
-    let changed: Vec<_> = both.iter().copied().flatten().filter(|route| !route::is_aside(route)).collect();
-    let Some(owner) = changed.first().map(|route| children::controller::<_, Function>(*route)) else { return rivals };
-    let hostnames: BTreeSet<_> = changed.iter().flat_map(|route| &route.spec.hostnames).collect();
-    for route in hostnames.into_iter().flat_map(|hostname| context.by_hostname.get(hostname)) {
-        // Between namespaces a hostname may belong to one Function by right, whatever the other claims on it.
-        let concerns =
-            |changed: &&HttpRoute| conflict::meet(changed, &route) || changed.namespace() != route.namespace();
-        if changed.iter().copied().any(|changed| concerns(&changed)) {
-            rivals.extend(children::controller::<_, Function>(&*route));
+    if let Some(is) = is.filter(|is| !route::is_aside(is))
+        && let Some(owner) = context.owner(is)
+    {
+        let hostnames: BTreeSet<_> = is.spec.hostnames.iter().collect();
+        for route in hostnames.into_iter().flat_map(|hostname| context.by_hostname.get(hostname)) {
+            let Some(other) = context.owner(&route) else { continue };
+            // Between namespaces a hostname may belong to one Function by right, whatever the other claims on it.
+            let is_elsewhere = other.namespace() != owner.namespace();
+            if is_elsewhere || conflict::age(&owner) < conflict::age(&other) && conflict::meet(is, &route) {
+                rivals.push(ObjectRef::from_obj(&*other));
+            }
         }
     }
-    if was.is_some() {
-        rivals.extend(context.losers.get(ROUTE_CONFLICT).iter().map(|function| ObjectRef::from_obj(&**function)));
+    if let Some(was) = was {
+        let owner = children::controller::<_, Function>(was);
+        rivals.extend(owner.iter().flat_map(|owner| context.losers.of(owner)));
     }
-    rivals.retain(|rival| !owner.contains(rival));
     rivals
 }
 
-/// The Functions whose routes have the internal name of another one.
+/// The Functions that another one concerns which comes or goes: their routes have its internal name, or they have lost
+/// something to it.
 pub fn claimants(context: &Context, of: &ObjectRef<Function>) -> Vec<ObjectRef<Function>> {
     let mut domains: BTreeSet<_> =
         context.gateways.store().state().iter().map(|gateway| gateway.spec.cluster_domain.clone()).collect();
@@ -64,14 +65,6 @@ pub fn claimants(context: &Context, of: &ObjectRef<Function>) -> Vec<ObjectRef<F
     let routes = names.into_iter().flat_map(|name| context.by_hostname.get(&name));
     let mut claimants: Vec<_> = routes.flat_map(|route| children::controller::<_, Function>(&*route)).collect();
     claimants.retain(|claimant| claimant != of);
-    // Those that have lost it look again when it is free.
-    claimants.extend(context.losers.get(ROUTE_CONFLICT).iter().map(|function| ObjectRef::from_obj(&**function)));
+    claimants.extend(context.losers.of(of));
     claimants
-}
-
-/// [`ROUTE_CONFLICT`] for a Function that has lost something, by which such Functions are found.
-pub fn losers(function: &Function) -> Vec<String> {
-    let mut conditions = function.status.iter().flat_map(|status| &status.conditions);
-    let has_lost = conditions.any(|condition| condition.type_ == ROUTE_READY && condition.reason == ROUTE_CONFLICT);
-    has_lost.then(|| ROUTE_CONFLICT.to_owned()).into_iter().collect()
 }
