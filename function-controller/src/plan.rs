@@ -92,7 +92,7 @@ enum Image {
 
 /// Decides.
 pub fn plan(world: &World) -> Plan {
-    let spec = world.function.spec.with_defaults(&world.settings.default_gateway);
+    let spec = world.function.spec_with_defaults(&world.settings.default_gateway);
     let before = world.function.status.clone().unwrap_or_default();
     let mut plan = Plan::default();
     let image = build(world, &spec, &before, &mut plan);

@@ -260,7 +260,7 @@ impl Sim {
     }
 
     fn needs_route(&self) -> bool {
-        let spec = self.function.spec.with_defaults(&self.settings.default_gateway);
+        let spec = self.function.spec_with_defaults(&self.settings.default_gateway);
         spec.serving.is_some_and(|serving| serving.needs_route())
     }
 

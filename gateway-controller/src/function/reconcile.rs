@@ -115,7 +115,7 @@ async fn converge(
     now: Timestamp,
     converged: &mut Converged,
 ) -> Result<FunctionStatus, ApplyError> {
-    let spec = function.spec.with_defaults(&context.default_gateway);
+    let spec = function.spec_with_defaults(&context.default_gateway);
     let traffic = before.traffic.as_slice();
     if spec.suspend == Some(true) {
         return hold(function, context, before, now, converged).await;

@@ -47,7 +47,7 @@ fn kubernetes() -> KubernetesGateway {
 
 fn all(route: Value, of_gateway: Value, traffic: &[TrafficTarget], options: &Options) -> Result<Routes, Unroutable> {
     let (function, gateway, kubernetes) = (function(&route), gateway(&of_gateway), kubernetes());
-    let spec = function.spec.with_defaults(&Default::default());
+    let spec = function.spec_with_defaults(&Default::default());
     let routed = Routed {
         function: &function,
         spec: &spec,

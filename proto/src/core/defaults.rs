@@ -3,17 +3,46 @@
 
 use serde_json::Value;
 
-use super::{FunctionSpec, GatewayRef, HttpTrigger, Route, ServingImpl, ServingSpec};
+use super::{Function, FunctionSpec, GatewayRef, HttpTrigger, Route, ServingImpl, ServingSpec, Strategy};
 
 /// Port of a function that names none.
 pub const PORT: i32 = 8080;
 /// Version of a function that names none.
 pub const VERSION: &str = "latest";
 
+/// Annotation of functions that run as wasm, and of their images.
+pub const WASM_VARIANT: &str = "module.wasm.image/variant";
+/// Build strategy of functions that run as wasm.
+pub const WASMEDGE: &str = "wasmedge";
+
+impl Function {
+    /// Whether it runs as wasm: its annotation has any value, or its `workloadRuntime` says so (goals Q17).
+    pub fn is_wasm(&self) -> bool {
+        let annotations = self.metadata.annotations.as_ref();
+        annotations.is_some_and(|annotations| annotations.contains_key(WASM_VARIANT))
+            || self.spec.workload_runtime.eq_ignore_ascii_case(WASMEDGE)
+    }
+
+    /// What it asks for, with everything said.
+    pub fn spec_with_defaults(&self, gateway: &GatewayRef) -> FunctionSpec {
+        let mut spec = self.spec.with_defaults(gateway);
+        if self.is_wasm()
+            && let Some(build) = &mut spec.build
+        {
+            // Unless one is given (goals WA3).
+            build.shipwright.get_or_insert_default().strategy.get_or_insert_with(|| Strategy {
+                kind: Some("ClusterBuildStrategy".to_owned()),
+                name: WASMEDGE.to_owned(),
+            });
+        }
+        spec
+    }
+}
+
 impl FunctionSpec {
     /// The same Function with everything said.
     #[must_use]
-    pub fn with_defaults(&self, gateway: &GatewayRef) -> Self {
+    fn with_defaults(&self, gateway: &GatewayRef) -> Self {
         let mut spec = self.clone();
         if spec.version.as_deref().unwrap_or_default().is_empty() {
             spec.version = Some(VERSION.to_owned());
@@ -87,6 +116,24 @@ mod tests {
         let spec = with_defaults(json!({"image": "a", "serving": {}}));
         let http = json!({"port": 8080, "route": {"gatewayRef": {"name": "g", "namespace": "n"}}});
         assert_eq!((&spec["version"], &spec["serving"]["triggers"]["http"]), (&json!("latest"), &http));
+    }
+
+    #[test]
+    fn wa3_what_runs_as_wasm_is_built_by_its_strategy_unless_one_is_given() {
+        let strategy = |annotations: Value, runtime: &str, shipwright: Value| {
+            let function: Function = serde_json::from_value(json!({
+                "metadata": {"name": "f", "annotations": annotations},
+                "spec": {"image": "a", "workloadRuntime": runtime, "build": {"srcRepo": {"url": "u"}, "shipwright": shipwright}},
+            }))
+            .unwrap();
+            json!(function.spec_with_defaults(&GatewayRef::default()).build.unwrap().shipwright)
+        };
+        let wasmedge = json!({"strategy": {"kind": "ClusterBuildStrategy", "name": "wasmedge"}});
+        assert_eq!(strategy(json!({}), "WasmEdge", Value::Null), wasmedge);
+        assert_eq!(strategy(json!({"module.wasm.image/variant": ""}), "OCIContainer", Value::Null), wasmedge);
+        assert_eq!(strategy(json!({}), "OCIContainer", Value::Null), Value::Null);
+        let own = json!({"strategy": {"name": "own"}});
+        assert_eq!(strategy(json!({}), "wasmedge", own.clone()), own);
     }
 
     #[test]

@@ -6,10 +6,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{Backend, LocalObjectReference, ServingImpl};
+use super::{Backend, LocalObjectReference, ServingImpl, defaults::WASM_VARIANT};
 
 /// Annotations of a Function that reach its Servings, and that their pods depend on.
-pub const PASSED_ON: [&str; 3] = ["module.wasm.image/variant", "plugins", "plugins.tracing"];
+pub const PASSED_ON: [&str; 3] = [WASM_VARIANT, "plugins", "plugins.tracing"];
 
 /// Condition of a Serving: zero replicas were asked for, and one runs.
 pub const SCALE_TO_ZERO_UNAVAILABLE: &str = "ScaleToZeroUnavailable";
