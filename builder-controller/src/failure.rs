@@ -21,6 +21,25 @@ const OF_SOURCE: &[Known] = &[
         "CredentialsInvalid",
         "create the Secret that spec.build.srcRepo.credentials names, of type kubernetes.io/basic-auth",
     ),
+    (
+        "credentials of the registry",
+        "CredentialsInvalid",
+        "create the Secret that spec.build.srcRepo.credentials names, of type kubernetes.io/dockerconfigjson",
+    ),
+    ("leads out of the", "SourceInvalid", "make the bundle anew without such links"),
+    ("outside the source", "SourceInvalid", "make the bundle anew, for example by build-helper bundle"),
+    ("no file, folder or link", "SourceInvalid", "make the bundle anew, for example by build-helper bundle"),
+    ("too large", "SourceTooLarge", "leave out of the bundle what is not source"),
+    ("manifest unknown", "BundleNotFound", BUNDLE),
+    ("image manifest not found", "BundleNotFound", BUNDLE),
+    ("not authorized", "RegistryUnauthorized", PULL),
+    ("authentication failure", "RegistryUnauthorized", PULL),
+    ("unauthorized", "RegistryUnauthorized", PULL),
+    (
+        "Host key verification failed",
+        "GitHostKeyUnknown",
+        "put the server's key into known_hosts of the Secret that spec.build.srcRepo.credentials names",
+    ),
     ("no such revision", "GitRevisionNotFound", "check spec.build.srcRepo.revision"),
     ("could not read Username", "GitAuthenticationFailed", CREDENTIALS),
     ("Authentication failed", "GitAuthenticationFailed", CREDENTIALS),
@@ -34,6 +53,9 @@ const OF_SOURCE: &[Known] = &[
     ("Connection refused", "GitUnreachable", REACH),
     ("timed out", "GitUnreachable", REACH),
 ];
+const BUNDLE: &str = "check spec.build.srcRepo.bundleContainer.image";
+const PULL: &str =
+    "name a Secret of type kubernetes.io/dockerconfigjson that may pull the bundle in spec.build.srcRepo.credentials";
 const CREDENTIALS: &str =
     "check that the repository exists, and name a Secret that may read it in spec.build.srcRepo.credentials";
 const REACH: &str = "check spec.build.srcRepo.url, and that the cluster reaches that server";
@@ -50,10 +72,39 @@ const OF_STEPS: &[Known] = &[
         "check spec.build.dockerfile, spec.build.srcRepo.sourceSubPath and symbolic links in the source",
     ),
     ("failed to resolve source metadata", "BaseImageNotFound", "check the images in the FROM lines of the Dockerfile"),
+    (
+        "no buildpack groups passed detection",
+        "NoBuildpack",
+        "no buildpack of the builder image takes this source: check spec.build.builder, spec.build.env and spec.build.srcRepo.sourceSubPath",
+    ),
+    ("no builder image", "BuilderMissing", "name an image with buildpacks in spec.build.builder"),
+    (
+        "must be NAME=value",
+        "InvalidParameters",
+        "check spec.build.env and parameter ENV_VARS of spec.build.shipwright.params",
+    ),
+    (
+        "error resolving dockerfile path",
+        "DockerfileNotFound",
+        "check spec.build.dockerfile and spec.build.srcRepo.sourceSubPath",
+    ),
+    ("error checking push permissions", "RegistryUnauthorized", REGISTRY),
+    ("failed to ensure registry", "RegistryUnauthorized", REGISTRY),
+    ("authentication required", "RegistryUnauthorized", REGISTRY),
     ("no Dockerfile", "DockerfileNotFound", "check spec.build.dockerfile and spec.build.srcRepo.sourceSubPath"),
     ("the source has no directory", "SourceDirectoryNotFound", "check spec.build.srcRepo.sourceSubPath"),
     (
         "did not complete successfully",
+        "InstructionFailed",
+        "a RUN instruction of the Dockerfile failed; its output is in the log",
+    ),
+    (
+        "while running runtime",
+        "InstructionFailed",
+        "a RUN instruction of the Dockerfile failed; its output is in the log",
+    ),
+    (
+        "failed to execute command",
         "InstructionFailed",
         "a RUN instruction of the Dockerfile failed; its output is in the log",
     ),
@@ -83,11 +134,23 @@ const OF_PODS: &[Known] = &[
     ("Evicted", "Evicted", "the node was short of something; build again"),
 ];
 
+/// What the API server says of a pod that it does not take, with what to do.
+pub fn with_hint(message: String) -> String {
+    match message.contains("violates PodSecurity") {
+        true => format!(
+            "{message}; choose a strategy that needs less (ko and openfunction need no privileges, kaniko and buildah those of root), or label the namespace pod-security.kubernetes.io/enforce"
+        ),
+        false => message,
+    }
+}
+
 /// Reason and details of a failed step.
 pub fn explain(failed: &Failed) -> (String, BuildFailure) {
     let known = if failed.container == SOURCE_STEP { OF_SOURCE } else { OF_STEPS };
     let by_pod = failed.reason.as_ref().and_then(|reason| OF_PODS.iter().find(|(word, ..)| word == reason));
-    let found = by_pod.or_else(|| known.iter().find(|(text, ..)| failed.log_tail.contains(text)));
+    // Tools write the same words in different letters.
+    let log = failed.log_tail.to_lowercase();
+    let found = by_pod.or_else(|| known.iter().find(|(text, ..)| log.contains(&text.to_lowercase())));
     let reason = match (found, &failed.reason) {
         (Some((_, reason, _)), _) => (*reason).to_owned(),
         (None, Some(reason)) if reason != "Completed" => reason.clone(),

@@ -3,7 +3,10 @@
 
 mod failure;
 mod native;
+mod queue;
 mod reconcile;
+mod run;
+mod shipwright;
 mod status;
 pub mod strategy;
 mod validate;
@@ -18,12 +21,15 @@ use controller_runtime::{
     watch::Shared,
     webhook::Webhooks,
 };
-use futures::StreamExt;
+use futures::{StreamExt, stream::BoxStream};
 use k8s_openapi::api::core::v1::Pod;
-use kube::runtime::watcher;
+use kube::runtime::{reflector::ObjectRef, watcher};
 use openfunction_proto::core::Builder;
 
-use reconcile::{Context, reconcile};
+use queue::Queue;
+use reconcile::{Context, Engine, reconcile};
+use run::{Run, Runs};
+use shipwright::{BUILD_RUNS, BuildRun};
 use strategy::{BUILD_STRATEGIES, BuildStrategy, CLUSTER_BUILD_STRATEGIES, ClusterBuildStrategy};
 
 /// The controller.
@@ -35,20 +41,27 @@ pub const ABOUT: About = About {
     optional_apis: OPTIONAL_APIS,
 };
 
-const OPTIONAL_APIS: &[OptionalApi] = &[CLUSTER_BUILD_STRATEGIES, BUILD_STRATEGIES];
+const OPTIONAL_APIS: &[OptionalApi] = &[CLUSTER_BUILD_STRATEGIES, BUILD_STRATEGIES, BUILD_RUNS];
 
 /// Flags of the builder-controller.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Flags {
-    /// What runs builds: `native` (pods of this controller) or `auto`.
-    #[arg(long, env = "BUILD_ENGINE", value_name = "ENGINE", default_value = "auto", value_parser = ["auto", "native"])]
+    /// What runs builds: `native` (pods of this controller), `shipwright`, or `auto`: Shipwright where it is installed and
+    /// can do what a build asks for.
+    #[arg(long, env = "BUILD_ENGINE", value_name = "ENGINE", default_value = "auto", value_parser = ["auto", "native", "shipwright"])]
     pub build_engine: String,
+    /// How many builds run at once; others wait, the oldest first. 0 is any number.
+    #[arg(long, env = "BUILD_CONCURRENCY", value_name = "BUILDS", default_value_t = 10)]
+    pub build_concurrency: usize,
+    /// Whether native builds keep what the next one can use, as an image beside the function's.
+    #[arg(long, env = "BUILD_CACHE", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub build_cache: bool,
     /// Image of build-helper, which gets the source and reads the results of native builds.
     #[arg(long, env = "BUILD_HELPER_IMAGE", value_name = "IMAGE", default_value = concat!("ghcr.io/openfunction/build-helper:", env!("CARGO_PKG_VERSION")))]
     pub build_helper_image: String,
-    /// Image of BuildKit for strategy `buildkit`.
-    #[arg(long, env = "BUILD_BUILDKIT_IMAGE", value_name = "IMAGE", default_value = "moby/buildkit:v0.34.2")]
-    pub build_buildkit_image: String,
+    /// Images of the tools of our strategies, each `strategy=image` or `bash=image`, separated by commas.
+    #[arg(long, env = "BUILD_IMAGES", value_name = "PAIRS", value_delimiter = ',')]
+    pub build_images: Vec<String>,
     /// Registries that builds reach by plain HTTP, or without verifying their certificate, separated by commas.
     #[arg(long, env = "BUILD_INSECURE_REGISTRIES", value_name = "HOSTS", value_delimiter = ',')]
     pub build_insecure_registries: Vec<String>,
@@ -67,6 +80,7 @@ pub fn main() -> ExitCode {
 /// # Errors
 /// A task ended without which the process is of no use.
 pub async fn run(mut runtime: Runtime, mut flags: Flags) -> anyhow::Result<()> {
+    flags.build_images.retain(|pair| !pair.is_empty());
     flags.build_insecure_registries.retain(|host| !host.is_empty());
     flags.build_registry_mirrors.retain(|pair| !pair.is_empty());
     let webhooks = Webhooks::new().convert(
@@ -82,19 +96,34 @@ pub async fn run(mut runtime: Runtime, mut flags: Flags) -> anyhow::Result<()> {
     runtime.follow_optional_apis().await;
     runtime.follow(&builders, watcher::Config::default(), |_| {});
     runtime.follow(&pods, watcher::Config::default().labels(&children::selector(ABOUT.name)), |pod| pod.spec = None);
+    let build_runs = Shared::<BuildRun>::new(None);
+    let ours = watcher::Config::default().labels(&children::selector(ABOUT.name));
+    runtime.follow_optional(&build_runs, BUILD_RUNS, &[], ours, |run| run.spec.all.clear());
     runtime.follow_optional(&strategies, BUILD_STRATEGIES, &[], watcher::Config::default(), |_| {});
     runtime.follow_optional_cluster(&cluster_strategies, CLUSTER_BUILD_STRATEGIES, watcher::Config::default(), |_| {});
 
     runtime.count_objects(&builders, |builder| builder.status.as_ref()?.state.as_deref());
 
     let client = runtime.client();
+    let runs = Runs { pods: pods.clone(), build_runs: build_runs.clone() };
     let context = Arc::new(Context {
         applier: runtime.applier(),
         events: runtime.events.clone(),
-        pods: pods.clone(),
+        runs: runs.clone(),
+        engine: match flags.build_engine.as_str() {
+            "native" => Engine::Native,
+            "shipwright" => Engine::Shipwright,
+            _ => Engine::Auto,
+        },
+        apis: runtime.optional_apis.clone(),
         cluster_strategies: cluster_strategies.clone(),
         strategies: strategies.clone(),
-        helper_image: flags.build_helper_image.clone(),
+        queue: Queue::new(flags.build_concurrency, runs, &builders),
+        settings: native::Settings {
+            helper_image: flags.build_helper_image.clone(),
+            insecure_registries: flags.build_insecure_registries.clone(),
+            keeps_cache: flags.build_cache,
+        },
     });
     let (driver, apis) = (runtime.driver(true), runtime.optional_apis.clone());
     runtime
@@ -103,6 +132,8 @@ pub async fn run(mut runtime: Runtime, mut flags: Flags) -> anyhow::Result<()> {
             let (apis, flags) = (&apis, &flags);
             let triggers = vec![
                 triggers(&pods, children::controller),
+                triggers(&build_runs, children::controller),
+                next_in_queue(&context, builders),
                 everything(builders, cluster_strategies.subscribe().map(drop)),
                 everything(builders, strategies.subscribe().map(drop)),
             ];
@@ -115,4 +146,28 @@ pub async fn run(mut runtime: Runtime, mut flags: Flags) -> anyhow::Result<()> {
             }
         })
         .await
+}
+
+/// Builders that wait, whenever a build has ended, or one that waited does no more: it may have been the next.
+fn next_in_queue(context: &Arc<Context>, builders: &Shared<Builder>) -> BoxStream<'static, ObjectRef<Builder>> {
+    let runs = context.runs.clone();
+    let pods = {
+        let store = runs.pods.store().clone();
+        runs.pods.subscribe().map(move |pod| store.get(&ObjectRef::from_obj(&*pod)).map(Run::Pod))
+    };
+    let build_runs = {
+        let store = runs.build_runs.store().clone();
+        runs.build_runs.subscribe().map(move |run| store.get(&ObjectRef::from_obj(&*run)).map(Run::BuildRun))
+    };
+    let ended = futures::stream::select(pods, build_runs)
+        .filter(|run| std::future::ready(run.as_ref().is_none_or(|run| !run.goes_on())));
+    let store = builders.store().clone();
+    let left = builders.subscribe().filter(move |builder| {
+        let now = store.get(&ObjectRef::from_obj(&**builder));
+        std::future::ready(now.is_none_or(|builder| !queue::is_waiting(&builder)))
+    });
+    let context = context.clone();
+    futures::stream::select(ended.map(drop), left.map(drop))
+        .flat_map(move |()| futures::stream::iter(context.queue.waiting()))
+        .boxed()
 }

@@ -4,14 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use controller_runtime::{
     apply::{Applier, ApplyError},
-    children::{self, dynamic},
+    children::dynamic,
     client::describe,
     driver::Failure,
     events::{About, EventType, Events},
+    optional::OptionalApis,
     watch::Shared,
 };
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
 use kube::{
     ResourceExt,
     runtime::{controller::Action, reflector::ObjectRef},
@@ -19,10 +19,14 @@ use kube::{
 use openfunction_proto::core::{Builder, BuilderStatus};
 
 use crate::{
+    failure,
     native::{self, Observed},
+    queue::{self, QUEUED, Queue},
+    run::{Run, Runs},
+    shipwright::{self, BUILD_RUNS},
     status,
     strategy::{self, BuildStrategy, ClusterBuildStrategy, Strategy},
-    validate::{Invalid, strategy_of, validate},
+    validate::{Invalid, Valid, strategy_of, validate},
 };
 
 /// What a reconcile works with.
@@ -31,14 +35,31 @@ pub struct Context {
     pub applier: Applier,
     /// Events of transitions.
     pub events: Events,
-    /// Pods of builds.
-    pub pods: Shared<Pod>,
+    /// What runs builds.
+    pub runs: Runs,
+    /// Which engine is asked for.
+    pub engine: Engine,
+    /// The APIs that are there.
+    pub apis: OptionalApis,
     /// Strategies for every namespace.
     pub cluster_strategies: Shared<ClusterBuildStrategy>,
     /// Strategies of one namespace.
     pub strategies: Shared<BuildStrategy>,
-    /// Image of build-helper.
-    pub helper_image: String,
+    /// How many builds run at once.
+    pub queue: Queue,
+    /// What the installation says about pods of builds.
+    pub settings: native::Settings,
+}
+
+/// What runs builds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Engine {
+    /// Shipwright where it is installed and can do it, else pods of ours.
+    Auto,
+    /// Pods of ours.
+    Native,
+    /// Shipwright.
+    Shipwright,
 }
 
 /// Time in which a strategy must appear: it may be applied together with the Function.
@@ -47,9 +68,11 @@ const STRATEGY_PATIENCE: Duration = Duration::from_secs(30);
 /// Brings a Builder one step further.
 pub async fn reconcile(builder: Arc<Builder>, context: Arc<Context>) -> Result<Action, ApplyError> {
     if builder.metadata.deletion_timestamp.is_some() {
+        context.queue.leave(&builder);
         return Ok(Action::await_change());
     }
     if status::is_over(&builder) {
+        context.queue.leave(&builder);
         context.end_what_goes_on(&builder).await?;
         return Ok(Action::await_change());
     }
@@ -61,7 +84,8 @@ pub async fn reconcile(builder: Arc<Builder>, context: Arc<Context>) -> Result<A
             // A quota, or an admission webhook that does not want the pod, is tried again; a pod that is wrong in
             // itself will always be.
             let is_final = error.is_invalid();
-            let after = status::refused(&builder, Failure::reason(&error), describe(&error), is_final, now);
+            let message = failure::with_hint(describe(&error));
+            let after = status::refused(&builder, Failure::reason(&error), message, is_final, now);
             context.write(&builder, &after).await?;
             return if is_final { Ok(Action::await_change()) } else { Err(error) };
         }
@@ -76,44 +100,44 @@ async fn advance(
     context: &Context,
     now: Timestamp,
 ) -> Result<(BuilderStatus, Option<Duration>), ApplyError> {
-    let namespace = builder.namespace().unwrap_or_default();
-    let pod = context.pods.store().get(&ObjectRef::new(&native::name(&builder.name_any())).within(&namespace));
-    let is_own = |pod: &Pod| {
-        pod.metadata.deletion_timestamp.is_none()
-            && pod.owner_references().iter().any(|owner| Some(&owner.uid) == builder.uid().as_ref())
-    };
+    let run = context.runs.named(builder);
+    let own = run.clone().filter(|run| run.is_of(builder));
     if builder.spec.state.as_deref() == Some("Cancelled") {
-        context.end(pod.as_deref().filter(|pod| is_own(pod))).await?;
+        if let Some(own) = own {
+            own.end(&context.applier).await?;
+        }
         return Ok((status::canceled(builder, now), None));
     }
-    let age = builder
-        .creation_timestamp()
-        .map_or(Duration::ZERO, |created| Duration::try_from(now.duration_since(created.0)).unwrap_or_default());
-    // Counted here, since the deadline of a pod begins only when it was scheduled, and never changes.
-    let left = builder
-        .spec
-        .build
-        .timeout
-        .as_ref()
-        .and_then(|timeout| timeout.to_std())
-        .map(|timeout| timeout.saturating_sub(age));
+    // Counted here, since the deadline of a pod begins only when it was scheduled, and never changes. Waiting for other
+    // builds is no part of it.
+    let began = match &own {
+        Some(own) => own.began(),
+        None if queue::is_waiting(builder) => None,
+        None => builder.creation_timestamp(),
+    };
+    let age = began.map_or(Duration::ZERO, |began| Duration::try_from(now.duration_since(began.0)).unwrap_or_default());
+    let shipwright = builder.spec.build.shipwright.as_ref();
+    let timeouts = [&builder.spec.build.timeout, &shipwright.and_then(|shipwright| shipwright.timeout.clone())];
+    let timeout = timeouts.iter().filter_map(|timeout| timeout.as_ref()?.to_std()).min();
+    let left = timeout.map(|timeout| timeout.saturating_sub(age));
     let is_late = left == Some(Duration::ZERO);
-    if let Some(former) = pod.as_deref().filter(|pod| !is_own(pod) && !is_late) {
-        // Names are deterministic: it may be that of an earlier Builder, or have been deleted by hand.
-        let message = format!("waiting for the end of pod {}", former.name_any());
-        let waits = Observed::Building { reason: "Pending".to_owned(), message };
-        return Ok((status::of(builder, &waits, now), left));
-    }
-    if let Some(pod) = pod.filter(|pod| is_own(pod)) {
-        let mut observed = native::observe(&pod);
+    if let Some(own) = own {
+        let mut observed = own.observe();
         if is_late && matches!(observed, Observed::Building { .. }) {
-            context.end(Some(&pod)).await?;
+            own.end(&context.applier).await?;
             observed = Observed::TimedOut;
         }
-        return Ok((status::of(builder, &observed, now), left));
+        let after = status::of(builder, &observed, now);
+        return Ok((if let Run::BuildRun(_) = own { status::by_shipwright(after) } else { after }, left));
     }
     if is_late {
         return Ok((status::of(builder, &Observed::TimedOut, now), None));
+    }
+    if let Some(former) = run {
+        // Names are deterministic: it may be that of an earlier Builder, or have been deleted by hand.
+        let message = format!("waiting for the end of {}", former.title());
+        let waits = Observed::Building { reason: "Pending".to_owned(), message };
+        return Ok((status::of(builder, &waits, now), left));
     }
     start(builder, context, age, now, left).await
 }
@@ -136,21 +160,43 @@ async fn start(
             return Ok((status::refused(builder, missing.reason(), missing.to_string(), !waits, now), look_again));
         }
     };
-    match validate(builder, &strategy) {
-        Err(invalid) => Ok((status::refused(builder, invalid.reason(), invalid.to_string(), true, now), None)),
-        Ok(valid) => {
-            let pod = dynamic(&native::pod(&valid, &context.helper_image));
-            context.applier.create(&pod).await?;
-            let building = Observed::Building {
-                reason: "Building".to_owned(),
-                message: "the build's pod is being made".to_owned(),
-            };
-            Ok((status::of(builder, &building, now), left))
-        }
+    let run = validate(builder, &strategy).and_then(|valid| context.render(valid));
+    let run = match run {
+        Ok(run) => run,
+        Err(invalid) => return Ok((status::refused(builder, invalid.reason(), invalid.to_string(), true, now), None)),
+    };
+    if let Err(running) = context.queue.enter(builder) {
+        let message = format!("{running} other builds run; this one begins when one of them has ended");
+        return Ok((status::refused(builder, QUEUED, message, false, now), None));
     }
+    if let Err(error) = context.applier.create(&dynamic(&run)).await {
+        context.queue.leave(builder);
+        return Err(error);
+    }
+    let building =
+        Observed::Building { reason: "Building".to_owned(), message: "the build's pod is being made".to_owned() };
+    let after = status::of(builder, &building, now);
+    Ok((if run["kind"] == "BuildRun" { status::by_shipwright(after) } else { after }, left))
 }
 
 impl Context {
+    /// What shall run a build.
+    fn render(&self, valid: Valid) -> Result<serde_json::Value, Invalid> {
+        let by_shipwright = match self.engine {
+            Engine::Native => None,
+            Engine::Shipwright => Some(shipwright::build_run(&valid)),
+            // What Shipwright cannot do, pods can.
+            Engine::Auto if self.apis.is_served(BUILD_RUNS) => {
+                Some(shipwright::build_run(&valid)).filter(Result::is_ok)
+            }
+            Engine::Auto => None,
+        };
+        by_shipwright.unwrap_or_else(|| {
+            let valid = if self.settings.keeps_cache { valid.with_cache() } else { valid };
+            Ok(native::pod(&valid, &self.settings))
+        })
+    }
+
     /// Whether the strategies that exist are known.
     fn knows_strategies(&self) -> bool {
         self.cluster_strategies.is_synced() && self.strategies.is_synced()
@@ -158,15 +204,11 @@ impl Context {
 
     /// A build that has ended otherwise must not push an image later.
     async fn end_what_goes_on(&self, builder: &Builder) -> Result<(), ApplyError> {
-        for pod in children::owned(&self.pods, builder) {
-            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-            let goes_on = !matches!(phase, Some("Succeeded" | "Failed")) && pod.metadata.deletion_timestamp.is_none();
-            let succeeded = builder.status.as_ref().is_some_and(|status| status.state.as_deref() == Some("Succeeded"));
-            if goes_on && !succeeded {
-                self.applier.delete(&*pod).await?;
-            }
+        let succeeded = builder.status.as_ref().is_some_and(|status| status.state.as_deref() == Some("Succeeded"));
+        match self.runs.named(builder).filter(|run| run.is_of(builder) && run.goes_on() && !succeeded) {
+            Some(run) => run.end(&self.applier).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The strategy that a Builder asks for.
@@ -187,14 +229,6 @@ impl Context {
         existing.sort();
         let existing = if existing.is_empty() { "none".to_owned() } else { existing.join(", ") };
         found.ok_or_else(|| Invalid::NoStrategy { kind: kind.to_owned(), name: name.to_owned(), existing })
-    }
-
-    /// Ends the pod of a build.
-    async fn end(&self, pod: Option<&Pod>) -> Result<(), ApplyError> {
-        match pod {
-            Some(pod) => self.applier.delete(pod).await,
-            None => Ok(()),
-        }
     }
 
     async fn write(&self, builder: &Builder, after: &BuilderStatus) -> Result<(), ApplyError> {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use openfunction_proto::{
     GoDuration,
-    core::{self, Builder, BuilderOutput, BuilderStatus, GitRevision, SourceResult},
+    core::{self, Builder, BuilderOutput, BuilderStatus, BundleRevision, GitRevision, SourceResult},
     status_api::{BuildDetail, ObjectStatus, object_status},
 };
 
@@ -54,6 +54,13 @@ pub fn of(builder: &Builder, observed: &Observed, now: Timestamp) -> BuilderStat
     }
 }
 
+/// The same of a build that Shipwright runs.
+pub fn by_shipwright(mut status: BuilderStatus) -> BuilderStatus {
+    status.resource_ref =
+        status.resource_ref.into_values().map(|name| ("shipwright.io/buildRun".to_owned(), name)).collect();
+    status
+}
+
 /// The status of a build that was cancelled.
 pub fn canceled(builder: &Builder, now: Timestamp) -> BuilderStatus {
     status(builder, "Canceled", NewCondition::false_(SUCCEEDED, "Canceled", "the build was cancelled"), now)
@@ -92,7 +99,11 @@ fn sources(results: &Results) -> Vec<SourceResult> {
         commit_author: result("commit-author"),
         branch_name: result("branch-name"),
     };
-    vec![SourceResult { name: "default".to_owned(), git: Some(git), bundle: None }]
+    let git = Some(git).filter(|git| git.commit_sha.is_some());
+    let bundle = result("image-digest").map(|digest| BundleRevision { digest: Some(digest) });
+    // Source that the Function holds itself has no revision.
+    let is_known = git.is_some() || bundle.is_some();
+    is_known.then(|| SourceResult { name: "default".to_owned(), git, bundle }).into_iter().collect()
 }
 
 /// What the status API says of a Builder.

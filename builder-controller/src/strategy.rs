@@ -11,6 +11,7 @@ use controller_runtime::{
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, Client, CustomResource, ResourceExt, api::PostParams, runtime::reflector::ObjectRef};
+use openfunction_proto::core::defaults::{WASM_VARIANT, WASMEDGE};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tracing::{info, warn};
@@ -110,26 +111,72 @@ pub struct SecurityContext {
     pub run_as_group: i64,
 }
 
+/// The strategies that we bring, as their files are.
+const OURS: [(&str, &str); 5] = [
+    ("buildah", include_str!("../../deploy/strategies/buildah.yaml")),
+    ("buildkit", include_str!("../../deploy/strategies/buildkit.yaml")),
+    ("kaniko", include_str!("../../deploy/strategies/kaniko.yaml")),
+    ("ko", include_str!("../../deploy/strategies/ko.yaml")),
+    ("openfunction", include_str!("../../deploy/strategies/openfunction.yaml")),
+];
+/// Value of the annotation that a runtime knows a wasm image by (Q16).
+const COMPAT_SMART: &str = "compat-smart";
+
 /// The strategies that we bring, with the settings of the installation.
 ///
 /// # Errors
 /// A file of ours that is no strategy: a defect.
 fn ours(flags: &Flags) -> anyhow::Result<Vec<Value>> {
-    let mut buildkit: Value = serde_saphyr::from_str(include_str!("../../deploy/strategies/buildkit.yaml"))?;
-    for parameter in buildkit["spec"]["parameters"].as_array_mut().into_iter().flatten() {
-        match parameter["name"].as_str() {
-            Some("builder-image") => parameter["default"] = json!(flags.build_buildkit_image),
-            Some("registries-insecure") => parameter["defaults"] = json!(flags.build_insecure_registries),
-            Some("registry-mirrors") => parameter["defaults"] = json!(flags.build_registry_mirrors),
-            _ => {}
+    let mut all: Vec<Value> = OURS.iter().map(|(_, file)| serde_saphyr::from_str(file)).collect::<Result<_, _>>()?;
+    let buildah = all.iter().find(|strategy| strategy["metadata"]["name"] == "buildah");
+    all.extend(buildah.map(wasmedge));
+    let images: BTreeMap<_, _> = flags.build_images.iter().filter_map(|pair| pair.split_once('=')).collect();
+    for strategy in &mut all {
+        let name = strategy["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        for parameter in strategy["spec"]["parameters"].as_array_mut().into_iter().flatten() {
+            match parameter["name"].as_str() {
+                Some("builder-image") if images.contains_key(name.as_str()) => {
+                    parameter["default"] = json!(images[name.as_str()]);
+                }
+                Some("BASH_IMAGE") if images.contains_key("bash") => parameter["default"] = json!(images["bash"]),
+                Some("registries-insecure") => parameter["defaults"] = json!(flags.build_insecure_registries),
+                Some("registry-mirrors") => parameter["defaults"] = json!(flags.build_registry_mirrors),
+                Some("registry-flags") => parameter["defaults"] = json!(kaniko_flags(flags)),
+                _ => {}
+            }
         }
     }
-    Ok(vec![buildkit])
+    Ok(all)
+}
+
+/// What kaniko, whose image has no shell that could put lists together, is told of registries.
+fn kaniko_flags(flags: &Flags) -> Vec<String> {
+    let insecure = flags.build_insecure_registries.iter();
+    let insecure =
+        insecure.flat_map(|host| ["insecure", "skip-tls-verify"].map(|flag| format!("--{flag}-registry={host}")));
+    // kaniko knows Docker Hub by the name of its API.
+    let mirrors = flags.build_registry_mirrors.iter().map(|pair| match pair.strip_prefix("docker.io=") {
+        Some(mirror) => format!("--registry-map=index.docker.io={mirror}"),
+        None => format!("--registry-map={pair}"),
+    });
+    insecure.chain(mirrors).collect()
+}
+
+/// Strategy `wasmedge`: as buildah, with the annotation that a runtime knows a wasm image by.
+fn wasmedge(buildah: &Value) -> Value {
+    let mut strategy = buildah.clone();
+    strategy["metadata"]["name"] = json!(WASMEDGE);
+    for parameter in strategy["spec"]["parameters"].as_array_mut().into_iter().flatten() {
+        if parameter["name"] == "annotations" {
+            parameter["defaults"] = json!([format!("{WASM_VARIANT}={COMPAT_SMART}")]);
+        }
+    }
+    strategy
 }
 
 /// Whether a strategy is one that we bring.
 pub fn is_ours(name: &str) -> bool {
-    name == "buildkit"
+    name == WASMEDGE || OURS.iter().any(|(ours, _)| *ours == name)
 }
 
 /// How long a failure is waited out.
@@ -205,21 +252,65 @@ fn kind_of_strategies(kind: &str, plural: &str, scope: &str) -> CustomResourceDe
 mod tests {
     use super::*;
 
-    #[test]
-    fn our_strategies_take_the_settings_of_the_installation() {
-        let flags = Flags {
+    fn flags() -> Flags {
+        Flags {
             build_engine: "auto".to_owned(),
+            build_concurrency: 0,
+            build_cache: true,
             build_helper_image: "helper".to_owned(),
-            build_buildkit_image: "mirror/buildkit:1".to_owned(),
+            build_images: vec!["buildkit=mirror/buildkit:1".to_owned(), "bash=mirror/bash:1".to_owned()],
             build_insecure_registries: vec!["registry.example:5000".to_owned()],
             build_registry_mirrors: vec!["docker.io=registry.example:5000".to_owned()],
-        };
-        for strategy in ours(&flags).unwrap() {
+        }
+    }
+
+    fn parameter(strategy: &str, name: &str) -> Parameter {
+        let all = ours(&flags()).unwrap();
+        let found = all.into_iter().find(|known| known["metadata"]["name"] == strategy).unwrap();
+        let found: ClusterBuildStrategy = serde_json::from_value(found).unwrap();
+        found.spec.strategy.parameters.into_iter().find(|known| known.name == name).unwrap()
+    }
+
+    #[test]
+    fn our_strategies_take_the_settings_of_the_installation() {
+        for strategy in ours(&flags()).unwrap() {
             assert!(is_ours(strategy["metadata"]["name"].as_str().unwrap()));
-            let strategy: ClusterBuildStrategy = serde_json::from_value(strategy).unwrap();
-            let parameter = |name: &str| strategy.spec.strategy.parameters.iter().find(|p| p.name == name).unwrap();
-            assert_eq!(parameter("builder-image").default.as_deref(), Some("mirror/buildkit:1"));
-            assert_eq!(parameter("registries-insecure").defaults, Some(vec!["registry.example:5000".to_owned()]));
+        }
+        assert_eq!(parameter("buildkit", "builder-image").default.as_deref(), Some("mirror/buildkit:1"));
+        assert_eq!(parameter("openfunction", "BASH_IMAGE").default.as_deref(), Some("mirror/bash:1"));
+        for strategy in ["buildkit", "buildah", "wasmedge", "ko", "openfunction"] {
+            let insecure = parameter(strategy, "registries-insecure").defaults;
+            assert_eq!(insecure, Some(vec!["registry.example:5000".to_owned()]), "{strategy}");
+        }
+        assert_eq!(
+            parameter("kaniko", "registry-flags").defaults.unwrap().join(" "),
+            "--insecure-registry=registry.example:5000 --skip-tls-verify-registry=registry.example:5000 --registry-map=index.docker.io=registry.example:5000"
+        );
+        assert_eq!(
+            parameter("wasmedge", "annotations").defaults,
+            Some(vec!["module.wasm.image/variant=compat-smart".to_owned()]),
+            "B-122"
+        );
+    }
+
+    #[test]
+    fn b121_parameters_of_both_variants_of_the_original_are_known() {
+        let known = [
+            (
+                "openfunction",
+                "PROCESS_TYPE RUN_IMAGE CACHE_IMAGE SKIP_RESTORE USER_ID GROUP_ID PLATFORM_DIR ENV_VARS BASH_IMAGE",
+            ),
+            (
+                "buildah",
+                "registry-search registry-insecure registry-block build-args registries-search registries-insecure registries-block",
+            ),
+            ("ko", "go-flags go-version ko-version package-directory target-platform"),
+            ("wasmedge", "build-args registries-search registries-insecure registries-block"),
+        ];
+        for (strategy, names) in known {
+            for name in names.split(' ') {
+                assert_eq!(parameter(strategy, name).name, name);
+            }
         }
     }
 }

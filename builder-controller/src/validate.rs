@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use controller_runtime::driver::Failure;
+use controller_runtime::{children, driver::Failure};
+use kube::ResourceExt;
 use openfunction_proto::core::{Builder, KeyReference, StrategyParam, StrategyParamValue};
 use serde_json::Value;
 
@@ -34,12 +35,17 @@ pub enum Invalid {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// The engine cannot do it.
+    #[error("{field}: engine shipwright has no {what}")]
+    Engine {
+        /// The field.
+        field: &'static str,
+        /// What it has not, and what to do.
+        what: &'static str,
+    },
     /// The strategy cannot be run.
     #[error("the build strategy is not valid: {0}")]
     Strategy(String),
-    /// The source is of a kind that this version does not read.
-    #[error("spec.srcRepo.{0}: this kind of source is not available in this version; use url")]
-    Source(&'static str),
 }
 
 impl Failure for Invalid {
@@ -48,8 +54,8 @@ impl Failure for Invalid {
             Self::NoStrategy { .. } => "StrategyNotFound",
             Self::Parameter(_) => "InvalidParameters",
             Self::Strategy(_) => "InvalidStrategy",
+            Self::Engine { .. } => "UnsupportedByEngine",
             Self::Field { .. } => "InvalidSpec",
-            Self::Source(_) => "SourceUnavailable",
         }
     }
 
@@ -108,15 +114,29 @@ pub struct Key {
     pub around: (String, String),
 }
 
+/// Where the source of a build is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Source<'a> {
+    /// In a git repository.
+    Git {
+        /// URL of the repository.
+        url: &'a str,
+        /// Branch, tag or commit; empty means the default branch.
+        revision: &'a str,
+    },
+    /// In an image.
+    Bundle(&'a str),
+    /// In the object: the content of files by their paths.
+    Inline(&'a BTreeMap<String, String>),
+}
+
 /// A build as it can be started.
 #[derive(Clone, Debug)]
 pub struct Valid<'a> {
     /// The object.
     pub builder: &'a Builder,
-    /// Git URL of the source.
-    pub url: &'a str,
-    /// Branch, tag or commit; empty means the default branch.
-    pub revision: &'a str,
+    /// Where the source is.
+    pub source: Source<'a>,
     /// Directory of the source that is built, without a leading slash; empty means its root.
     pub sub_path: &'a str,
     /// Steps, with parameters in their places.
@@ -127,6 +147,8 @@ pub struct Valid<'a> {
     pub security_context: SecurityContext,
     /// Parameters of the strategy.
     pub parameters: BTreeMap<String, Parameter>,
+    /// Those of them that the build sets.
+    pub given: BTreeSet<String>,
 }
 
 /// User and group of the source, when the strategy names none.
@@ -138,28 +160,11 @@ const NOBODY: SecurityContext = SecurityContext { run_as_user: 65532, run_as_gro
 /// What cannot be built, with its field.
 pub fn validate<'a>(builder: &'a Builder, strategy: &'a Strategy) -> Result<Valid<'a>, Invalid> {
     let build = &builder.spec.build;
-    let source = &build.src_repo;
-    if source.bundle_container.is_some() {
-        return Err(Invalid::Source("bundleContainer"));
-    }
-    if source.inline.is_some() {
-        return Err(Invalid::Source("inline"));
-    }
-    let sub_path = source.source_sub_path.as_deref().unwrap_or_default().trim_matches('/');
+    let sub_path = build.src_repo.source_sub_path.as_deref().unwrap_or_default().trim_matches('/');
     inside("spec.srcRepo.sourceSubPath", sub_path)?;
     inside("spec.dockerfile", build.dockerfile.as_deref().unwrap_or_default())?;
-    let image = &builder.spec.image;
-    if image.is_empty()
-        || image.starts_with('-')
-        || !image.chars().all(|c| c.is_ascii_alphanumeric() || "._:/@-".contains(c))
-    {
-        return Err(Invalid::Field {
-            field: "spec.image",
-            value: image.clone(),
-            why: "must be the name of an image, for example registry.example.com/team/function:v1",
-        });
-    }
-    let parameters = parameters(builder, strategy)?;
+    is_image("spec.image", &builder.spec.image)?;
+    let (parameters, given) = parameters(builder, strategy)?;
     if let Some(Parameter::String(Text::Literal(dockerfile))) = parameters.get("dockerfile") {
         inside("spec.shipwright.params[dockerfile]", dockerfile)?;
     }
@@ -167,14 +172,75 @@ pub fn validate<'a>(builder: &'a Builder, strategy: &'a Strategy) -> Result<Vali
     check_keys(&strategy.steps, &parameters)?;
     Ok(Valid {
         builder,
-        url: source.url.as_deref().unwrap_or_default(),
-        revision: source.revision.as_deref().unwrap_or_default(),
+        source: source(builder)?,
         sub_path,
         steps: &strategy.steps,
         volumes: &strategy.volumes,
         security_context: strategy.security_context.unwrap_or(NOBODY),
         parameters,
+        given,
     })
+}
+
+/// Most bytes that the files of a Function may have together (goals BU8).
+const LARGEST_INLINE: usize = 64 << 10;
+
+/// Where the source is: a bundle counts before a repository (core-behaviour §3.3).
+fn source(builder: &Builder) -> Result<Source<'_>, Invalid> {
+    let source = &builder.spec.build.src_repo;
+    if let Some(bundle) = &source.bundle_container {
+        is_image("spec.srcRepo.bundleContainer.image", &bundle.image)?;
+        return Ok(Source::Bundle(&bundle.image));
+    }
+    let Some(inline) = &source.inline else {
+        let url = source.url.as_deref().unwrap_or_default();
+        return Ok(Source::Git { url, revision: source.revision.as_deref().unwrap_or_default() });
+    };
+    let invalid =
+        |value: &str, why| Invalid::Field { field: "spec.srcRepo.inline.files", value: value.to_owned(), why };
+    for (path, content) in &inline.files {
+        if path.is_empty() || path.split('/').any(|part| ["", ".", ".."].contains(&part)) || path.contains('\0') {
+            return Err(invalid(path, "must be a relative path without empty parts, '.' and '..'"));
+        }
+        if content.contains('\0') {
+            return Err(invalid(path, "its content must be text, without NUL"));
+        }
+    }
+    if inline.files.values().map(String::len).sum::<usize>() > LARGEST_INLINE {
+        return Err(invalid("", "all files together must not be longer than 64 KiB"));
+    }
+    Ok(Source::Inline(&inline.files))
+}
+
+fn is_image(field: &'static str, image: &str) -> Result<(), Invalid> {
+    let is_image = !image.is_empty()
+        && !image.starts_with('-')
+        && image.chars().all(|c| c.is_ascii_alphanumeric() || "._:/@-".contains(c));
+    let why = "must be the name of an image, for example registry.example.com/team/function:v1";
+    is_image.then_some(()).ok_or_else(|| Invalid::Field { field, value: image.to_owned(), why })
+}
+
+/// Parameters of strategies that name an image in which what the next build can use is kept.
+const CACHE_IMAGES: [&str; 2] = ["CACHE_IMAGE", "cache-image"];
+
+impl Valid<'_> {
+    /// Keeps what the next build of the Function can use beside its image, unless the build says where (goals BU31).
+    #[must_use]
+    pub fn with_cache(mut self) -> Self {
+        let image = &self.builder.spec.image;
+        let labels = self.builder.labels();
+        let name = labels.get(children::FUNCTION).cloned().unwrap_or_else(|| self.builder.name_any());
+        // A colon before the last slash is that of a port.
+        let place = image.split('@').next().unwrap_or_default();
+        let tag = place.rfind(':').filter(|colon| !place[*colon..].contains('/'));
+        let cache = Text::Literal(format!("{}:{name}-cache", &place[..tag.unwrap_or(place.len())]));
+        for name in CACHE_IMAGES {
+            if self.parameters.get(name) == Some(&Parameter::String("".into())) {
+                self.parameters.insert(name.to_owned(), Parameter::String(cache.clone()));
+            }
+        }
+        self
+    }
 }
 
 /// Steps become containers: each needs a name of its own that a container can have.
@@ -227,8 +293,11 @@ fn inside(field: &'static str, path: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// Every parameter of the strategy with its value: the build's, else the default.
-fn parameters(builder: &Builder, strategy: &Strategy) -> Result<BTreeMap<String, Parameter>, Invalid> {
+/// Every parameter of the strategy with its value, the build's, else the default; and which are the build's.
+fn parameters(
+    builder: &Builder,
+    strategy: &Strategy,
+) -> Result<(BTreeMap<String, Parameter>, BTreeSet<String>), Invalid> {
     let mut given = given(builder)?;
     // Shipwright has no fields for these; our strategies have parameters (core-api §2.4).
     for (name, value) in
@@ -238,6 +307,8 @@ fn parameters(builder: &Builder, strategy: &Strategy) -> Result<BTreeMap<String,
             given.entry(name.to_owned()).or_insert_with(|| Parameter::String(Text::Literal(value.clone())));
         }
     }
+    bring_env(builder, strategy, &mut given);
+    bring_platforms(builder, strategy, &mut given)?;
     if let Some(unknown) = given.keys().find(|name| !strategy.parameters.iter().any(|known| &known.name == *name)) {
         let known: Vec<_> = strategy.parameters.iter().map(|known| known.name.as_str()).collect();
         return Err(Invalid::Parameter(format!(
@@ -265,7 +336,62 @@ fn parameters(builder: &Builder, strategy: &Strategy) -> Result<BTreeMap<String,
             },
         }
     };
-    strategy.parameters.iter().map(value).collect()
+    Ok((strategy.parameters.iter().map(value).collect::<Result<_, _>>()?, given.into_keys().collect()))
+}
+
+/// Brings the platforms of a build to its strategy (goals BU32): as a list, or as ko has them.
+fn bring_platforms(
+    builder: &Builder,
+    strategy: &Strategy,
+    given: &mut BTreeMap<String, Parameter>,
+) -> Result<(), Invalid> {
+    let platforms = &builder.spec.build.platforms;
+    if platforms.is_empty() {
+        return Ok(());
+    }
+    let has = |name: &&str| strategy.parameters.iter().any(|known| known.name == **name);
+    let value = match ["platforms", "target-platform"].iter().find(|name| has(name)) {
+        Some(&"platforms") => ("platforms", Parameter::Array(platforms.iter().cloned().map(Text::Literal).collect())),
+        Some(name) => (*name, Parameter::String(Text::Literal(platforms.join(",")))),
+        None => {
+            return Err(Invalid::Field {
+                field: "spec.platforms",
+                value: platforms.join(","),
+                why: "the strategy builds for the platform of its node only; buildkit and ko build for others",
+            });
+        }
+    };
+    given.entry(value.0.to_owned()).or_insert(value.1);
+    Ok(())
+}
+
+/// Array parameter of strategies that take the variables of a build, whatever their values.
+const BUILD_ENV: &str = "build-env";
+/// The same in one text, as strategies that were made for the original have it.
+const ENV_VARS: &str = "ENV_VARS";
+
+/// Brings the variables of a build to a strategy that wants them as parameters.
+///
+/// A strategy that has only the original's parameter gets them in its form: `NAME=value#` (core-behaviour §3.3), after
+/// those that are given there.
+fn bring_env(builder: &Builder, strategy: &Strategy, given: &mut BTreeMap<String, Parameter>) {
+    let env = &builder.spec.build.env;
+    let has = |name: &str| strategy.parameters.iter().any(|known| known.name == name);
+    if has(BUILD_ENV) {
+        let all = env.iter().map(|(name, value)| Text::Literal(format!("{name}={value}")));
+        given.entry(BUILD_ENV.to_owned()).or_insert_with(|| Parameter::Array(all.collect()));
+    } else if has(ENV_VARS) && !env.is_empty() {
+        let joined: String = env.iter().map(|(name, value)| format!("{name}={value}#")).collect();
+        let before = match given.get(ENV_VARS) {
+            Some(Parameter::String(Text::Literal(text))) if !text.is_empty() => {
+                format!("{}#", text.trim_end_matches('#'))
+            }
+            // Of a ConfigMap or Secret: it cannot be put together with others here.
+            Some(Parameter::String(Text::Key(_)) | Parameter::Array(_)) => return,
+            _ => String::new(),
+        };
+        given.insert(ENV_VARS.to_owned(), Parameter::String(Text::Literal(before + &joined)));
+    }
 }
 
 /// The parameters that the build sets: a list, or a map as older manifests write it.
@@ -390,11 +516,81 @@ mod tests {
                 "spec.shipwright.params: \"dockerfile\": has no value",
             ),
             (json!({"image": "a,push=false"}), "spec.image: Invalid value: \"a,push=false\""),
-            (json!({"srcRepo": {"inline": {"files": {"a": "b"}}}}), "spec.srcRepo.inline: this kind of source"),
+            (
+                json!({"srcRepo": {"inline": {"files": {"a/../b": ""}}}}),
+                "spec.srcRepo.inline.files: Invalid value: \"a/../b\": must be a relative path",
+            ),
+            (
+                json!({"srcRepo": {"inline": {"files": {"a": "x".repeat(65_537)}}}}),
+                "spec.srcRepo.inline.files: Invalid value: \"\": all files together",
+            ),
+            (
+                json!({"srcRepo": {"bundleContainer": {"image": "a b"}}}),
+                "spec.srcRepo.bundleContainer.image: Invalid value: \"a b\"",
+            ),
         ] {
             let refused = refused(build);
             assert!(refused.starts_with(said), "{refused}");
         }
+    }
+
+    #[test]
+    fn b52_variables_of_a_build_reach_a_strategy_without_loss() {
+        let with = |parameters: Value| -> Strategy {
+            serde_json::from_value(json!({ "parameters": parameters, "steps": [] })).unwrap()
+        };
+        let given =
+            builder(json!({"env": {"A": "-mod=a b#c", "EMPTY": ""}, "shipwright": {"params": {"ENV_VARS": "B=1#"}}}));
+        let ours =
+            with(json!([{"name": "build-env", "type": "array", "defaults": []}, {"name": "ENV_VARS", "default": ""}]));
+        let parameters = validate(&given, &ours).unwrap().parameters;
+        assert_eq!(parameters["build-env"], Parameter::Array(vec!["A=-mod=a b#c".into(), "EMPTY=".into()]));
+        assert_eq!(parameters["ENV_VARS"], Parameter::String("B=1#".into()));
+        let original = with(json!([{"name": "ENV_VARS", "default": ""}]));
+        let parameters = validate(&given, &original).unwrap().parameters;
+        assert_eq!(parameters["ENV_VARS"], Parameter::String("B=1#A=-mod=a b#c#EMPTY=#".into()));
+        let given = builder(json!({"env": {"A": "1"}}));
+        assert!(validate(&given, &with(json!([]))).is_ok(), "B-51");
+    }
+
+    #[test]
+    fn bu31_what_the_next_build_can_use_is_kept_beside_the_image() {
+        let strategy: Strategy = serde_json::from_value(
+            json!({"parameters": [{"name": "cache-image", "default": ""}, {"name": "CACHE_IMAGE", "default": ""}], "steps": []}),
+        )
+        .unwrap();
+        for (image, cache) in [
+            ("registry:5000/a/b:v1", "registry:5000/a/b:b-cache"),
+            ("registry:5000/a/b", "registry:5000/a/b:b-cache"),
+            ("a/b@sha256:1", "a/b:b-cache"),
+        ] {
+            let given = builder(json!({"image": image, "shipwright": {"params": {"CACHE_IMAGE": "own"}}}));
+            let parameters = validate(&given, &strategy).unwrap().with_cache().parameters;
+            assert_eq!(parameters["cache-image"], Parameter::String(cache.into()));
+            assert_eq!(parameters["CACHE_IMAGE"], Parameter::String("own".into()));
+        }
+    }
+
+    #[test]
+    fn bu32_platforms_reach_a_strategy_that_has_them() {
+        let given = builder(json!({"platforms": ["linux/amd64", "linux/arm64"]}));
+        let with = |name: &str, type_: &str| -> Result<Parameter, Invalid> {
+            let parameter = json!({"name": name, "type": type_, "default": "", "defaults": []});
+            let strategy = serde_json::from_value(json!({"parameters": [parameter], "steps": []})).unwrap();
+            validate(&given, &strategy).map(|valid| valid.parameters[name].clone())
+        };
+        assert_eq!(with("platforms", "array"), Ok(Parameter::Array(vec!["linux/amd64".into(), "linux/arm64".into()])));
+        assert_eq!(with("target-platform", "string"), Ok(Parameter::String("linux/amd64,linux/arm64".into())));
+        assert!(with("other", "string").unwrap_err().to_string().starts_with("spec.platforms: Invalid value"));
+    }
+
+    #[test]
+    fn a_bundle_counts_before_a_repository() {
+        let given =
+            builder(json!({"srcRepo": {"url": "u", "revision": "r", "bundleContainer": {"image": "a.io/b:1"}}}));
+        assert_eq!(source(&given), Ok(Source::Bundle("a.io/b:1")));
+        let given = builder(json!({"srcRepo": {"url": "u", "revision": "r"}}));
+        assert_eq!(source(&given), Ok(Source::Git { url: "u", revision: "r" }));
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! The source of a build from git.
 
 use std::{
+    ffi::OsString,
     fs,
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
 
-use crate::results::note;
+use crate::{open_to_all, results::note};
 
 /// What to get, and where to put it.
 #[derive(Debug, clap::Args)]
@@ -25,13 +28,17 @@ pub struct Arguments {
     /// Folder with a file for each result.
     #[arg(long)]
     results: PathBuf,
-    /// Folder with the files `username` and `password`.
+    /// Folder with the files `username` and `password`, or `ssh-privatekey` and `known_hosts`.
     #[arg(long)]
     credentials: Option<PathBuf>,
 }
 
 /// Variable that names the folder of credentials to the program that git asks.
 const ASKED: &str = "BUILD_HELPER_CREDENTIALS";
+/// Variable with the server that the credentials are for.
+const SERVER: &str = "BUILD_HELPER_SERVER";
+/// User of a token that comes without one: forges take any.
+const ANYBODY: &str = "oauth2";
 
 /// What git asks, if git has called this program.
 pub fn asked() -> Option<String> {
@@ -41,15 +48,49 @@ pub fn asked() -> Option<String> {
 
 /// Answers git: `Username for 'https://…': ` or `Password for …`.
 pub fn answer(prompt: &str) -> ExitCode {
-    let file = if prompt.starts_with("Username") { "username" } else { "password" };
     let folder = PathBuf::from(std::env::var_os(ASKED).unwrap_or_default());
-    match fs::read_to_string(folder.join(file)) {
-        Ok(text) => {
+    let answer = match prompt.starts_with("Username") {
+        // Neither a submodule nor a redirection gets what is for another server.
+        _ if server(prompt.split('\'').nth(1).unwrap_or_default()) != std::env::var(SERVER).unwrap_or_default() => None,
+        true => Some(fs::read_to_string(folder.join("username")).unwrap_or_else(|_| ANYBODY.to_owned())),
+        false => fs::read_to_string(folder.join("password")).ok(),
+    };
+    match answer {
+        Some(text) => {
             println!("{}", text.trim_end());
             ExitCode::SUCCESS
         }
-        Err(_) => ExitCode::FAILURE,
+        None => ExitCode::FAILURE,
     }
+}
+
+/// Scheme, host and port of a URL, without its user.
+fn server(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let host = rest.split('/').next().unwrap_or_default();
+    format!("{scheme}://{}", host.rsplit('@').next().unwrap_or_default())
+}
+
+/// How ssh is called: with the key, and only the servers that are known where some are.
+///
+/// # Errors
+/// A key that cannot be read, or a full disk.
+fn ssh(folder: &Path) -> Result<String> {
+    let own = std::env::temp_dir().join("ssh");
+    fs::create_dir_all(&own)?;
+    let key = own.join("key");
+    // ssh refuses a key that others could read, as those of a mounted Secret are, and one without its last newline.
+    let text = fs::read_to_string(folder.join("ssh-privatekey")).context("the ssh key cannot be read")?;
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&key)?;
+    writeln!(file, "{}", text.trim_end())?;
+    let known = folder.join("known_hosts");
+    let hosts = if known.exists() {
+        format!("-o StrictHostKeyChecking=yes -o UserKnownHostsFile={}", known.display())
+    } else {
+        println!("warning: the Secret has no known_hosts, so the ssh server is not verified");
+        format!("-o StrictHostKeyChecking=accept-new -o UserKnownHostsFile={}", own.join("known_hosts").display())
+    };
+    Ok(format!("ssh -F none -i {} -o IdentitiesOnly=yes -o BatchMode=yes -o ConnectTimeout=30 {hosts}", key.display()))
 }
 
 /// Gets the source, and notes what was got.
@@ -58,11 +99,13 @@ pub fn answer(prompt: &str) -> ExitCode {
 /// What git says.
 pub fn get(arguments: &Arguments) -> Result<()> {
     if let Some(folder) = &arguments.credentials
-        && !folder.join("password").exists()
+        && !["password", "ssh-privatekey"].iter().any(|key| folder.join(key).exists())
     {
-        bail!("the Secret with the credentials of the git server has neither username nor password, or does not exist");
+        bail!(
+            "the Secret with the credentials of the git server has neither password nor ssh-privatekey, or does not exist"
+        );
     }
-    let git = Git { folder: arguments.into.clone(), credentials: arguments.credentials.clone() };
+    let git = Git::new(arguments)?;
     fs::create_dir_all(&git.folder).with_context(|| format!("cannot make {}", git.folder.display()))?;
     let found = find(&git, arguments)?;
     git.run(&["init", "--quiet", "--initial-branch=source"])?;
@@ -78,6 +121,11 @@ pub fn get(arguments: &Arguments) -> Result<()> {
         fetched?;
         git.run(&["checkout", "--quiet", "--detach", "FETCH_HEAD"])?;
     }
+    if arguments.into.join(".gitmodules").exists() {
+        // Some servers do not give a commit by itself.
+        let shallow = git.run(&["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"]);
+        shallow.or_else(|_| git.run(&["submodule", "--quiet", "update", "--init", "--recursive"]))?;
+    }
     let commit = git.run(&["rev-parse", "HEAD"])?;
     let author = git.run(&["log", "-1", "--format=%an"])?;
     println!("source: {} {}", arguments.url, commit.trim());
@@ -88,11 +136,6 @@ pub fn get(arguments: &Arguments) -> Result<()> {
     }
     // Steps run as other users.
     open_to_all(&arguments.results)
-}
-
-fn open_to_all(folder: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    Ok(fs::set_permissions(folder, fs::Permissions::from_mode(0o777))?)
 }
 
 /// What a revision turned out to be.
@@ -141,10 +184,24 @@ fn find(git: &Git, arguments: &Arguments) -> Result<Found> {
 
 struct Git {
     folder: PathBuf,
-    credentials: Option<PathBuf>,
+    /// What git is told about credentials.
+    environment: Vec<(&'static str, OsString)>,
 }
 
 impl Git {
+    fn new(arguments: &Arguments) -> Result<Self> {
+        let mut environment = Vec::new();
+        if let Some(folder) = &arguments.credentials {
+            if folder.join("ssh-privatekey").exists() {
+                environment.push(("GIT_SSH_COMMAND", ssh(folder)?.into()));
+            }
+            environment.push(("GIT_ASKPASS", std::env::current_exe()?.into()));
+            environment.push((ASKED, folder.into()));
+            environment.push((SERVER, server(&arguments.url).into()));
+        }
+        Ok(Self { folder: arguments.into.clone(), environment })
+    }
+
     /// Runs git; what it prints.
     fn run(&self, arguments: &[&str]) -> Result<String> {
         let mut git = Command::new("git");
@@ -156,15 +213,29 @@ impl Git {
             .env("LC_ALL", "C")
             .args(["-c", "http.lowSpeedLimit=1", "-c", "http.lowSpeedTime=30", "-c", "advice.detachedHead=false"])
             .args(arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
-        if let Some(credentials) = &self.credentials {
-            git.env("GIT_ASKPASS", std::env::current_exe()?).env(ASKED, credentials);
-        }
         let output = git.output().context("git cannot be run")?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
             bail!("{}", said.trim());
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_for_one_server() {
+        for (url, expected) in [
+            ("https://git.example.com/a/b.git", "https://git.example.com"),
+            ("https://user@git.example.com:8443", "https://git.example.com:8443"),
+            ("http://git.example.com/a@b", "http://git.example.com"),
+        ] {
+            assert_eq!(server(url), expected);
+        }
     }
 }

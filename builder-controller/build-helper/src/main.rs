@@ -1,9 +1,16 @@
 //! What runs inside the pods of native builds, before and after the steps of a strategy.
 
+mod bundle;
+mod credentials;
 mod git;
+mod inline;
 mod results;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 
@@ -19,6 +26,13 @@ enum Command {
 enum Do {
     /// Gets the source from a git repository.
     Git(git::Arguments),
+    /// Gets the source from an image.
+    Source(bundle::Arguments),
+    /// Writes source that the Function holds itself.
+    Inline(inline::Arguments),
+    /// Makes an image of a folder with source, which spec.build.srcRepo.bundleContainer can name. Needs no cluster; takes
+    /// the credentials of `docker login`.
+    Bundle(bundle::Push),
     /// Writes the results of a build to the termination message of the container.
     Results {
         /// Folder with a file for each result.
@@ -36,8 +50,13 @@ fn main() -> ExitCode {
         return git::answer(&prompt);
     }
     let Command::Do(command) = Command::parse();
+    // Of the two that libraries bring, the one that all of our programs use.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let done = match command {
         Do::Git(arguments) => git::get(&arguments),
+        Do::Source(arguments) => bundle::get(&arguments),
+        Do::Inline(arguments) => inline::write(&arguments),
+        Do::Bundle(arguments) => bundle::push(&arguments),
         Do::Results { results, message } => results::write(&results, &message),
     };
     match done {
@@ -47,4 +66,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Steps run as other users.
+fn open_to_all(folder: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    Ok(fs::set_permissions(folder, fs::Permissions::from_mode(0o777))?)
 }

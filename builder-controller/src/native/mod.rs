@@ -4,4 +4,4 @@ mod observe;
 mod pod;
 
 pub use observe::{Failed, Observed, observe};
-pub use pod::{Results, SOURCE_STEP, name, pod};
+pub use pod::{Results, SOURCE_STEP, STEP, Settings, escaped, name, pod};

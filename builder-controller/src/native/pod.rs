@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     ABOUT,
-    validate::{Key, Parameter, Text, Valid},
+    validate::{Key, Parameter, Source, Text, Valid},
 };
 
 /// Folder of the source.
@@ -37,13 +37,24 @@ pub const RESULTS_STEP: &str = "results";
 /// Prefix of the containers of the strategy's steps.
 pub const STEP: &str = "step-";
 
+/// What the installation says about pods of builds.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Image of build-helper.
+    pub helper_image: String,
+    /// Registries that are reached by plain HTTP.
+    pub insecure_registries: Vec<String>,
+    /// Whether what the next build can use is kept in the registry.
+    pub keeps_cache: bool,
+}
+
 /// Name of the Pod of a Builder.
 pub fn name(builder: &str) -> String {
     names::child(builder, "build", DNS_LABEL)
 }
 
 /// The Pod. Its containers share a folder with the source and one with results.
-pub fn pod(valid: &Valid, helper_image: &str) -> Value {
+pub fn pod(valid: &Valid, settings: &Settings) -> Value {
     let builder = valid.builder;
     let function = builder.labels().get(children::FUNCTION).cloned().unwrap_or_default();
     let mut labels = vec![(children::BUILDER, builder.name_any())];
@@ -51,14 +62,14 @@ pub fn pod(valid: &Valid, helper_image: &str) -> Value {
         labels.push((children::FUNCTION, function));
     }
     let labels: Vec<_> = labels.iter().map(|(key, value)| (*key, value.as_str())).collect();
-    let mut steps = vec![source(valid, helper_image)];
+    let mut steps = vec![source(valid, &settings.helper_image, &settings.insecure_registries)];
     steps.extend(valid.steps.iter().map(|wanted| step(valid, wanted)));
     let mut spec = json!({
         "restartPolicy": "Never",
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
         "initContainers": steps,
-        "containers": [results(valid, helper_image)],
+        "containers": [results(valid, &settings.helper_image)],
         "volumes": volumes(valid),
         "nodeSelector": valid.builder.spec.build.node_selector,
         "tolerations": valid.builder.spec.build.tolerations,
@@ -117,17 +128,38 @@ fn helper(valid: &Valid, name: &str, image: &str, args: Vec<String>) -> Value {
     })
 }
 
-fn source(valid: &Valid, image: &str) -> Value {
-    let mut args = vec!["git".to_owned(), format!("--into={SOURCE}"), format!("--results={RESULTS}")];
-    let has_credentials = secret(valid.builder.spec.build.src_repo.credentials.as_ref()).is_some();
-    if has_credentials {
-        args.push(format!("--credentials={GIT}"));
-    }
-    args.push(format!("--revision={}", escaped(valid.revision)));
-    args.push(format!("--url={}", escaped(valid.url)));
+fn source(valid: &Valid, image: &str, insecure: &[String]) -> Value {
+    let mut args = vec![format!("--into={SOURCE}"), format!("--results={RESULTS}")];
+    let mut variables = Vec::new();
+    let credentials = secret(valid.builder.spec.build.src_repo.credentials.as_ref());
+    let command = match valid.source {
+        Source::Git { url, revision } => {
+            args.extend(credentials.as_ref().map(|_| format!("--credentials={GIT}")));
+            args.extend([format!("--revision={}", escaped(revision)), format!("--url={}", escaped(url))]);
+            "git"
+        }
+        Source::Bundle(image) => {
+            args.extend(credentials.as_ref().map(|_| format!("--credentials={GIT}/.dockerconfigjson")));
+            args.extend(insecure.iter().map(|host| format!("--insecure={host}")));
+            args.push(format!("--image={image}"));
+            "source"
+        }
+        Source::Inline(files) => {
+            args.extend(files.keys().map(|path| format!("--file={}", escaped(path))));
+            let content = |(index, text): (usize, &String)| json!({"name": format!("BUILD_HELPER_FILE_{index}"), "value": escaped(text)});
+            variables.extend(files.values().enumerate().map(content));
+            "inline"
+        }
+    };
+    args.insert(0, command.to_owned());
     let mut container = helper(valid, SOURCE_STEP, image, args);
-    if has_credentials && let Some(mounts) = container["volumeMounts"].as_array_mut() {
+    if credentials.is_some()
+        && let Some(mounts) = container["volumeMounts"].as_array_mut()
+    {
         mounts.push(json!({"name": GIT_SECRET, "mountPath": GIT, "readOnly": true}));
+    }
+    if let Some(known) = container["env"].as_array_mut() {
+        known.append(&mut variables);
     }
     container
 }
@@ -268,7 +300,7 @@ fn replace(text: &str, value_of: &impl Fn(&str) -> Option<Parameter>) -> String 
 }
 
 /// The kubelet puts variables in the place of `$(…)`, and `$` in that of `$$`; a value of the user is none of that.
-fn escaped(value: &str) -> String {
+pub fn escaped(value: &str) -> String {
     value.replace('$', "$$")
 }
 
@@ -295,7 +327,8 @@ mod tests {
                 "args": ["$(params.dockerfile)", "-x", "$(params.args[*])", "$(results.shp-image-digest.path)", "$(KEPT)"]}],
             "volumes": [{"name": "cache", "overridable": true, "emptyDir": {}}]}))
         .unwrap();
-        pod(&validate(&builder, &strategy).unwrap(), "helper:1")
+        let settings = Settings { helper_image: "helper:1".to_owned(), ..Settings::default() };
+        pod(&validate(&builder, &strategy).unwrap(), &settings)
     }
 
     #[test]

@@ -6,13 +6,23 @@
 {{- range $hosts }}
 {{- $mirrors = append $mirrors (printf "%s=%s" $registry .) }}
 {{- end }}
+{{- end }}
+{{- $images := list }}
+{{- range $tool, $image := .Values.build.images }}
+{{- $images = append $images (printf "%s=%s" $tool $image) }}
 {{- end -}}
 - name: BUILD_ENGINE
   value: {{ .Values.build.engine | quote }}
+- name: BUILD_CONCURRENCY
+  value: {{ .Values.build.concurrency | quote }}
+- name: BUILD_CACHE
+  value: {{ .Values.build.cache | quote }}
 - name: BUILD_HELPER_IMAGE
   value: {{ $helper | quote }}
-- name: BUILD_BUILDKIT_IMAGE
-  value: {{ .Values.build.buildkitImage | quote }}
+{{- with $images }}
+- name: BUILD_IMAGES
+  value: {{ join "," . | quote }}
+{{- end }}
 {{- with .Values.build.insecureRegistries }}
 - name: BUILD_INSECURE_REGISTRIES
   value: {{ join "," . | quote }}
@@ -42,6 +52,10 @@
 # Native builds run in pods, which are removed when they are no longer of use.
 - apiGroups: [""]
   resources: [pods]
+  verbs: [list, watch, create, delete]
+# Where Shipwright is installed, it runs builds.
+- apiGroups: [shipwright.io]
+  resources: [buildruns]
   verbs: [list, watch, create, delete]
 # A namespace can have build strategies of its own.
 - apiGroups: [shipwright.io]
