@@ -63,6 +63,33 @@ pub const BUILDKIT: Programs = Programs {
     variables: &[],
 };
 
+/// The lifecycle of Cloud Native Buildpacks; the newest that the module proxy serves.
+pub const LIFECYCLE: Programs = Programs {
+    name: "lifecycle",
+    module: "github.com/buildpacks/lifecycle",
+    version: "v0.20.8",
+    packages: &["github.com/buildpacks/lifecycle/cmd/lifecycle", "github.com/buildpacks/lifecycle/cmd/launcher"],
+    variables: &["github.com/buildpacks/lifecycle/cmd.Version=0.20.8"],
+};
+
+/// kaniko; its last release that the module proxy serves.
+pub const KANIKO: Programs = Programs {
+    name: "kaniko",
+    module: "github.com/GoogleContainerTools/kaniko",
+    version: "v1.24.0",
+    packages: &["github.com/GoogleContainerTools/kaniko/cmd/executor"],
+    variables: &[],
+};
+
+/// ko; newest release.
+pub const KO: Programs = Programs {
+    name: "ko",
+    module: "github.com/google/ko",
+    version: "v0.19.1",
+    packages: &["github.com/google/ko"],
+    variables: &["github.com/google/ko/pkg/commands.Version=v0.19.1"],
+};
+
 /// Knative Serving; parts of newer versions are refused by the module proxy.
 pub const KNATIVE: Programs = Programs {
     name: "knative",
@@ -205,6 +232,9 @@ pub const GO_PROGRAMS: &[Programs] = &[
     COREDNS,
     CONTOUR,
     BUILDKIT,
+    LIFECYCLE,
+    KANIKO,
+    KO,
     KNATIVE,
     FUNCTIONS_FRAMEWORK,
     METRICS_SERVER,

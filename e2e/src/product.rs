@@ -11,8 +11,11 @@ use serde_json::{Value, json};
 
 use crate::{
     cache::{hex, run},
-    image::{Image, Layer, base, copy},
-    local::{cluster::Cluster, registry::OPEN},
+    image::{Content, File, Image, Layer, base, copy},
+    local::{
+        cluster::Cluster,
+        registry::{OPEN, PRIVATE},
+    },
     parts,
 };
 
@@ -21,6 +24,9 @@ pub const CONTROLLERS: &[&str] =
     &["function-controller", "builder-controller", "serving-controller", "gateway-controller"];
 /// The program that runs in the pods of builds.
 const BUILD_HELPER: &str = "build-helper";
+/// Users of build-helper's image.
+const USERS: &str =
+    "root:x:0:0:root:/root:/bin/sh\nbuild:x:1000:1000:build:/tmp:/bin/sh\nnonroot:x:65532:65532:nonroot:/tmp:/bin/sh\n";
 
 /// Namespace, and name of the Helm release, of the product.
 pub const NAMESPACE: &str = "openfunction";
@@ -80,6 +86,14 @@ pub fn build() -> Result<Programs> {
     Ok(Programs { folder, tag: hex(sums.concat().as_bytes())[..12].to_owned() })
 }
 
+/// build-helper, as it is released.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_helper() -> Result<PathBuf> {
+    Ok(build()?.folder.join(BUILD_HELPER))
+}
+
 fn programs() -> impl Iterator<Item = &'static str> {
     CONTROLLERS.iter().copied().chain([BUILD_HELPER])
 }
@@ -99,8 +113,10 @@ impl Programs {
         images.push(Image {
             name: name(BUILD_HELPER),
             layers: vec![
-                Layer::Debian(&["git", "openssh-client", "ca-certificates"]),
+                Layer::Debian(&["git", "openssh-client", "ca-certificates", "dash", "sed", "coreutils", "grep"]),
                 base(),
+                // ssh wants a name for its user: those that strategies commonly run as have one.
+                Layer::Files(vec![File("/etc/passwd".to_owned(), Content::Text(USERS.to_owned()))]),
                 Layer::Files(vec![copy(&helper, self.folder.join(BUILD_HELPER))]),
             ],
             entrypoint: vec![helper],
@@ -115,7 +131,7 @@ impl Programs {
 pub fn local_values(tag: &str) -> Value {
     json!({
         "global": {"image": {"registry": OPEN, "repository": NAMESPACE, "tag": tag}},
-        "builder-controller": {"build": {"insecureRegistries": [OPEN], "registryMirrors": {"docker.io": [OPEN]}}},
+        "builder-controller": {"build": {"engine": "native", "insecureRegistries": [OPEN, PRIVATE], "registryMirrors": {"docker.io": [OPEN]}}},
         "serving-controller": {"knative": {"enableFeatures": true}},
     })
 }

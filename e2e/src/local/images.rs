@@ -6,11 +6,12 @@ use crate::{
     cache::run,
     debian,
     image::{Content, File, Image, Layer, base, copy, link},
-    local::part::Part,
+    local::{part::Part, registry},
     parts,
 };
 
-/// Images for users: `busybox`, `debian`, `golang`, `node`, `python`, and `BuildKit`.
+/// Images for users: `busybox`, `debian`, `golang`, `node`, `python`; those of tools that build images; and builder
+/// images with buildpacks.
 #[derive(Debug)]
 pub struct Images;
 
@@ -20,7 +21,7 @@ impl Part for Images {
     }
 
     fn about(&self) -> &'static str {
-        "stand-ins for busybox, alpine, debian, golang, node and python; BuildKit"
+        "stand-ins for busybox, alpine, debian, bash, golang, node, python and builder images; tools that build images"
     }
 
     fn images(&self) -> Result<Vec<Image>> {
@@ -46,6 +47,10 @@ impl Part for Images {
             ..Image::default()
         };
         // Without npm and pip, which have nobody to ask here.
+        let ko = Image {
+            name: format!("ko-build/ko:{}", parts::KO.version),
+            ..golang.clone().with(vec![copy("/usr/local/bin/ko", parts::KO.built()?.join("ko"))])
+        };
         let node = Image {
             layers: vec![small.clone(), Layer::Debian(&["nodejs"]), base()],
             command: vec!["node".to_owned()],
@@ -53,7 +58,7 @@ impl Part for Images {
         };
         let python = Image {
             layers: vec![
-                small,
+                small.clone(),
                 Layer::Debian(&["python3"]),
                 base(),
                 // Debian has no `python`.
@@ -76,7 +81,14 @@ impl Part for Images {
             named(&node, "node:18"),
             named(&python, "python:latest"),
             named(&python, "python:3"),
+            // What strategy openfunction names by default.
+            named(&debian, "bash:5.1.4"),
             buildkit()?,
+            buildah(),
+            kaniko()?,
+            ko,
+            builder("openfunction/gcp-builder:v1", small.clone(), "python3", PYTHON)?,
+            builder("openfunction/builder-node:v2-16.15", small, "nodejs", NODE)?,
         ])
     }
 }
@@ -93,6 +105,115 @@ pub fn busybox() -> Result<Layer> {
     files.extend(told.lines().filter(|&name| name != "busybox").map(|name| link(&format!("/bin/{name}"), "busybox")));
     Ok(Layer::Files(files))
 }
+
+/// buildah as Debian has it, under the name that strategy buildah asks for by default.
+fn buildah() -> Image {
+    Image {
+        name: "containers/buildah:v1.41.4".to_owned(),
+        layers: vec![
+            Layer::Debian(&["buildah", "dash", "coreutils", "sed", "grep", "crun", "ca-certificates"]),
+            base(),
+            Layer::Files(vec![
+                File("/root".to_owned(), Content::Scratch),
+                File("/etc/subuid".to_owned(), Content::Text("root:100000:65536\n".to_owned())),
+                File("/etc/subgid".to_owned(), Content::Text("root:100000:65536\n".to_owned())),
+            ]),
+        ],
+        command: vec!["buildah".to_owned()],
+        ..Image::default()
+    }
+}
+
+/// kaniko's executor, without a shell, as its own image.
+fn kaniko() -> Result<Image> {
+    let executor = parts::KANIKO.built()?.join("executor");
+    let image = Image::of_program_at(
+        format!("kaniko-project/executor:{}", parts::KANIKO.version),
+        &executor,
+        "/kaniko/executor".to_owned(),
+    );
+    Ok(Image {
+        user: "",
+        environment: vec!["HOME=/root".to_owned(), "DOCKER_CONFIG=/kaniko/.docker/".to_owned()],
+        ..image
+    })
+}
+
+/// A builder image under the name of one of the original's: the real lifecycle, and a buildpack that puts a function into a
+/// small HTTP server.
+fn builder(name: &str, small: Layer, language: &str, pack: Buildpack) -> Result<Image> {
+    let lifecycle = parts::LIFECYCLE.built()?;
+    let text = |path: &str, text: &str| File(path.to_owned(), Content::Text(text.to_owned()));
+    let script = |path: &str, text: &str| File(path.to_owned(), Content::Script(text.to_owned()));
+    // The lifecycle's way with a slash.
+    let folder = format!("/cnb/buildpacks/{}/1.0.0", pack.id.replace('/', "_"));
+    let mut files = vec![
+        copy("/cnb/lifecycle/lifecycle", lifecycle.join("lifecycle")),
+        copy("/cnb/lifecycle/launcher", lifecycle.join("launcher")),
+        text(
+            "/cnb/lifecycle/lifecycle.toml",
+            "[lifecycle]\nversion = \"0.20.8\"\n[apis.buildpack]\ndeprecated = []\nsupported = [\"0.10\", \"0.11\"]\n[apis.platform]\ndeprecated = []\nsupported = [\"0.12\", \"0.13\", \"0.14\"]\n",
+        ),
+        text("/cnb/order.toml", &format!("[[order]]\n[[order.group]]\nid = \"{}\"\nversion = \"1.0.0\"\n", pack.id)),
+        text(
+            &format!("{folder}/buildpack.toml"),
+            &format!(
+                "api = \"0.10\"\n[buildpack]\nid = \"{}\"\nversion = \"1.0.0\"\n[[targets]]\nos = \"linux\"\narch = \"amd64\"\n",
+                pack.id
+            ),
+        ),
+        script(&format!("{folder}/bin/detect"), pack.detect),
+        script(&format!("{folder}/bin/build"), pack.build),
+        text(&format!("{folder}/{}", pack.server.0), pack.server.1),
+        // Where the function runs, too.
+        text("/cnb/run.toml", &format!("[[images]]\nimage = \"{}/{name}\"\n", registry::OPEN)),
+    ];
+    let phases = ["analyzer", "creator", "detector", "restorer", "builder", "exporter"];
+    files.extend(phases.iter().map(|phase| link(&format!("/cnb/lifecycle/{phase}"), "lifecycle")));
+    let language = match language {
+        "nodejs" => Layer::Debian(&["nodejs"]),
+        _ => Layer::Debian(&["python3"]),
+    };
+    Ok(Image {
+        name: name.to_owned(),
+        layers: vec![
+            small,
+            language,
+            base(),
+            Layer::Files(vec![
+                text("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\ncnb:x:1000:1000:cnb:/home/cnb:/bin/sh\n"),
+                text("/etc/group", "root:x:0:\ncnb:x:1000:\n"),
+            ]),
+            Layer::Files(files),
+        ],
+        environment: vec!["CNB_USER_ID=1000".to_owned(), "CNB_GROUP_ID=1000".to_owned(), "HOME=/home/cnb".to_owned()],
+        user: "1000:1000",
+        ..Image::default()
+    })
+}
+
+/// A buildpack.
+struct Buildpack {
+    id: &'static str,
+    detect: &'static str,
+    build: &'static str,
+    /// A file beside its programs, with its content.
+    server: (&'static str, &'static str),
+}
+
+const PYTHON: Buildpack = Buildpack {
+    id: "openfunction/python",
+    detect: include_str!("buildpacks/python/detect"),
+    build: include_str!("buildpacks/python/build"),
+    server: ("server.py", include_str!("buildpacks/python/server.py")),
+};
+
+const NODE: Buildpack = Buildpack {
+    id: "openfunction/node",
+    detect: include_str!("buildpacks/node/detect"),
+    build: include_str!("buildpacks/node/build"),
+    server: ("server.js", include_str!("buildpacks/node/server.js")),
+};
 
 fn go_layer() -> Result<Layer> {
     let root = run(std::process::Command::new("go").args(["env", "GOROOT"]))?;

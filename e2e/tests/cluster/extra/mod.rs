@@ -2,6 +2,7 @@
 
 mod autoscaler;
 mod brokers;
+mod build_runs;
 mod dapr;
 mod keda;
 mod metrics;

@@ -10,6 +10,7 @@ mod reinstall;
 mod revisions;
 pub mod routes;
 mod samples;
+pub mod strategies;
 pub mod update;
 
 use std::{
@@ -36,7 +37,7 @@ fn product() -> RwLockReadGuard<'static, ()> {
 }
 
 /// Has the product alone.
-fn product_alone() -> RwLockWriteGuard<'static, ()> {
+pub fn product_alone() -> RwLockWriteGuard<'static, ()> {
     INSTALLED.write().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
@@ -45,16 +46,25 @@ pub struct Deployed {
     pub namespace: Namespace,
     name: String,
     manifest: Value,
-    _installed: RwLockReadGuard<'static, ()>,
+    _installed: Option<RwLockReadGuard<'static, ()>>,
 }
 
 impl Deployed {
     /// Applies a manifest in a namespace of its own.
     pub fn new(test: &str, manifest: Value) -> Self {
-        let _installed = product();
+        let installed = product();
+        Self { _installed: Some(installed), ..Self::applied(test, manifest) }
+    }
+
+    /// As [`Deployed::new`], for a test that has the product alone.
+    pub fn alone(_: &RwLockWriteGuard<()>, test: &str, manifest: Value) -> Self {
+        Self::applied(test, manifest)
+    }
+
+    fn applied(test: &str, manifest: Value) -> Self {
         let namespace = Namespace::new(test);
         let name = manifest["metadata"]["name"].as_str().unwrap().to_owned();
-        let deployed = Self { namespace, name, manifest, _installed };
+        let deployed = Self { namespace, name, manifest, _installed: None };
         deployed.apply();
         deployed
     }
@@ -157,7 +167,7 @@ impl Deployed {
 const GATEWAY: &str = "http://172.30.0.1";
 
 /// The source of a repository of the cluster's git server.
-fn source(repository: &str, revision: &str) -> Value {
+pub fn source(repository: &str, revision: &str) -> Value {
     json!({"url": format!("http://git.openfunction-local.svc.cluster.local/{repository}.git"), "revision": revision})
 }
 

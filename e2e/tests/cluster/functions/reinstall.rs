@@ -36,7 +36,7 @@ async fn pl17_uninstalling_and_installing_again_restarts_no_pod() {
     assert_eq!(listeners.iter().find(is_its), None, "and takes its listeners with it");
     product::install_on(&cluster).unwrap();
     drop(alone);
-    let deployed = Deployed { namespace, name, manifest, _installed: super::product() };
+    let deployed = Deployed { namespace, name, manifest, _installed: Some(super::product()) };
     deployed.eventually("the route is back", || (deployed.condition("RouteReady")["status"] == "True").then_some(()));
     deployed.is_served("/").await;
     assert_eq!(pods(&deployed), pods_before);
