@@ -303,7 +303,7 @@ fn from_environment(variable: &str) -> Option<usize> {
 
 /// GW22. How soon all of them have it is measured by `cargo bench-control-plane`.
 #[tokio::test(flavor = "multi_thread")]
-async fn gw22_a_new_domain_costs_two_writes_for_each_function() {
+async fn gw22_a_new_domain_costs_at_most_three_writes_for_each_function() {
     let world = World::with_gateway().await;
     let _stand_in = StandIn::start(&world);
     let running = world.start(Which::Gateway).await;
@@ -337,6 +337,6 @@ async fn gw22_a_new_domain_costs_two_writes_for_each_function() {
     gateways.patch("openfunction", &PatchParams::default(), &patch).await.unwrap();
     eventually("all have the new address", || async { ready("new.io/").await.then_some(()) }).await;
     let writes: u64 = running.writes().values().sum::<u64>() - before;
-    assert!(writes <= 2 * share() as u64 + 10, "{writes} writes, in all {:?}", running.writes());
+    assert!(writes <= 3 * share() as u64 + 10, "{writes} writes, in all {:?}", running.writes());
     running.end().await;
 }
