@@ -27,8 +27,8 @@ const OF_SOURCE: &[Known] = &[
         "create the Secret that spec.build.srcRepo.credentials names, of type kubernetes.io/dockerconfigjson",
     ),
     ("leads out of the", "SourceInvalid", "make the bundle anew without such links"),
-    ("outside the source", "SourceInvalid", "make the bundle anew, for example by build-helper bundle"),
-    ("no file, folder or link", "SourceInvalid", "make the bundle anew, for example by build-helper bundle"),
+    ("outside the source", "SourceInvalid", REMAKE),
+    ("no file, folder or link", "SourceInvalid", REMAKE),
     ("too large", "SourceTooLarge", "leave out of the bundle what is not source"),
     ("manifest unknown", "BundleNotFound", BUNDLE),
     ("image manifest not found", "BundleNotFound", BUNDLE),
@@ -53,6 +53,7 @@ const OF_SOURCE: &[Known] = &[
     ("Connection refused", "GitUnreachable", REACH),
     ("timed out", "GitUnreachable", REACH),
 ];
+const REMAKE: &str = "make the bundle anew, for example by build-helper bundle";
 const BUNDLE: &str = "check spec.build.srcRepo.bundleContainer.image";
 const PULL: &str =
     "name a Secret of type kubernetes.io/dockerconfigjson that may pull the bundle in spec.build.srcRepo.credentials";
@@ -83,31 +84,15 @@ const OF_STEPS: &[Known] = &[
         "InvalidParameters",
         "check spec.build.env and parameter ENV_VARS of spec.build.shipwright.params",
     ),
-    (
-        "error resolving dockerfile path",
-        "DockerfileNotFound",
-        "check spec.build.dockerfile and spec.build.srcRepo.sourceSubPath",
-    ),
+    ("error resolving dockerfile path", "DockerfileNotFound", DOCKERFILE),
     ("error checking push permissions", "RegistryUnauthorized", REGISTRY),
     ("failed to ensure registry", "RegistryUnauthorized", REGISTRY),
     ("authentication required", "RegistryUnauthorized", REGISTRY),
-    ("no Dockerfile", "DockerfileNotFound", "check spec.build.dockerfile and spec.build.srcRepo.sourceSubPath"),
+    ("no Dockerfile", "DockerfileNotFound", DOCKERFILE),
     ("the source has no directory", "SourceDirectoryNotFound", "check spec.build.srcRepo.sourceSubPath"),
-    (
-        "did not complete successfully",
-        "InstructionFailed",
-        "a RUN instruction of the Dockerfile failed; its output is in the log",
-    ),
-    (
-        "while running runtime",
-        "InstructionFailed",
-        "a RUN instruction of the Dockerfile failed; its output is in the log",
-    ),
-    (
-        "failed to execute command",
-        "InstructionFailed",
-        "a RUN instruction of the Dockerfile failed; its output is in the log",
-    ),
+    ("did not complete successfully", "InstructionFailed", INSTRUCTION),
+    ("while running runtime", "InstructionFailed", INSTRUCTION),
+    ("failed to execute command", "InstructionFailed", INSTRUCTION),
     ("401 Unauthorized", "RegistryUnauthorized", REGISTRY),
     ("403 Forbidden", "RegistryUnauthorized", REGISTRY),
     ("authorization failed", "RegistryUnauthorized", REGISTRY),
@@ -119,6 +104,8 @@ const OF_STEPS: &[Known] = &[
         "the registry speaks plain HTTP: the installation must list it (builder-controller.build.insecureRegistries)",
     ),
 ];
+const INSTRUCTION: &str = "a RUN instruction of the Dockerfile failed; its output is in the log";
+const DOCKERFILE: &str = "check spec.build.dockerfile and spec.build.srcRepo.sourceSubPath";
 const REGISTRY: &str =
     "name a Secret of type kubernetes.io/dockerconfigjson that may push there in spec.imageCredentials";
 

@@ -27,7 +27,8 @@ use kube::runtime::{reflector::ObjectRef, watcher};
 use openfunction_proto::core::Builder;
 
 use queue::Queue;
-use reconcile::{Context, Engine, reconcile};
+pub use reconcile::Engine;
+use reconcile::{Context, reconcile};
 use run::{Run, Runs};
 use shipwright::{BUILD_RUNS, BuildRun};
 use strategy::{BUILD_STRATEGIES, BuildStrategy, CLUSTER_BUILD_STRATEGIES, ClusterBuildStrategy};
@@ -48,8 +49,8 @@ const OPTIONAL_APIS: &[OptionalApi] = &[CLUSTER_BUILD_STRATEGIES, BUILD_STRATEGI
 pub struct Flags {
     /// What runs builds: `native` (pods of this controller), `shipwright`, or `auto`: Shipwright where it is installed and
     /// can do what a build asks for.
-    #[arg(long, env = "BUILD_ENGINE", value_name = "ENGINE", default_value = "auto", value_parser = ["auto", "native", "shipwright"])]
-    pub build_engine: String,
+    #[arg(long, env = "BUILD_ENGINE", value_name = "ENGINE", default_value = "auto")]
+    pub build_engine: Engine,
     /// How many builds run at once; others wait, the oldest first. 0 is any number.
     #[arg(long, env = "BUILD_CONCURRENCY", value_name = "BUILDS", default_value_t = 10)]
     pub build_concurrency: usize,
@@ -110,11 +111,7 @@ pub async fn run(mut runtime: Runtime, mut flags: Flags) -> anyhow::Result<()> {
         applier: runtime.applier(),
         events: runtime.events.clone(),
         runs: runs.clone(),
-        engine: match flags.build_engine.as_str() {
-            "native" => Engine::Native,
-            "shipwright" => Engine::Shipwright,
-            _ => Engine::Auto,
-        },
+        engine: flags.build_engine,
         apis: runtime.optional_apis.clone(),
         cluster_strategies: cluster_strategies.clone(),
         strategies: strategies.clone(),

@@ -52,7 +52,7 @@ pub struct Context {
 }
 
 /// What runs builds.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
 pub enum Engine {
     /// Shipwright where it is installed and can do it, else pods of ours.
     Auto,

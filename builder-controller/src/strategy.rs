@@ -254,7 +254,7 @@ mod tests {
 
     fn flags() -> Flags {
         Flags {
-            build_engine: "auto".to_owned(),
+            build_engine: crate::Engine::Auto,
             build_concurrency: 0,
             build_cache: true,
             build_helper_image: "helper".to_owned(),

@@ -114,6 +114,13 @@ pub struct Key {
     pub around: (String, String),
 }
 
+impl Key {
+    /// What stands for the value in a format (Shipwright, `ParamValue`).
+    pub fn place(is_secret: bool) -> &'static str {
+        if is_secret { "${SECRET_VALUE}" } else { "${CONFIGMAP_VALUE}" }
+    }
+}
+
 /// Where the source of a build is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Source<'a> {
@@ -435,7 +442,7 @@ fn from_list(param: StrategyParam) -> Result<(String, Parameter), Invalid> {
 
 /// The format has the value's place in it (Shipwright, `ParamValue`); without one it stands alone.
 fn from_key(reference: KeyReference, is_secret: bool) -> Key {
-    let place = if is_secret { "${SECRET_VALUE}" } else { "${CONFIGMAP_VALUE}" };
+    let place = Key::place(is_secret);
     let around = reference.format.as_deref().and_then(|format| format.split_once(place)).unwrap_or_default();
     let around = (around.0.to_owned(), around.1.to_owned());
     Key { is_secret, name: reference.name, key: reference.key, around }

@@ -18,7 +18,7 @@ use oci_client::{
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::{credentials, open_to_all, results::note};
+use crate::{Place, credentials, open_to_all, results::note};
 
 /// What to get, and where to put it.
 #[derive(Debug, clap::Args)]
@@ -26,12 +26,8 @@ pub struct Arguments {
     /// Image with the source.
     #[arg(long)]
     image: String,
-    /// Folder of the source.
-    #[arg(long)]
-    into: PathBuf,
-    /// Folder with a file for each result.
-    #[arg(long)]
-    results: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// Docker configuration with the credentials of the registry.
     #[arg(long)]
     credentials: Option<PathBuf>,
@@ -64,10 +60,7 @@ const LARGEST_SOURCE: u64 = 4 << 30;
 #[tokio::main(flavor = "current_thread")]
 pub async fn get(arguments: &Arguments) -> Result<()> {
     let image = reference(&arguments.image)?;
-    let auth = match &arguments.credentials {
-        Some(file) => credentials::read(file, image.registry())?.unwrap_or(RegistryAuth::Anonymous),
-        None => RegistryAuth::Anonymous,
-    };
+    let auth = auth(arguments.credentials.as_deref(), &image)?;
     let client = client(ClientProtocol::HttpsExcept(arguments.insecure.clone()));
     let (manifest, digest) = client.pull_image_manifest(&image, &auth).await?;
     let claimed = manifest.layers.iter().try_fold(0_u64, |sum, layer| sum.checked_add(u64::try_from(layer.size).ok()?));
@@ -75,14 +68,14 @@ pub async fn get(arguments: &Arguments) -> Result<()> {
         claimed.is_some_and(|size| size <= LARGEST),
         "the bundle is too large: its layers may have {LARGEST} bytes together"
     );
-    fs::create_dir_all(&arguments.into)?;
+    fs::create_dir_all(&arguments.place.into)?;
     let mut left = LARGEST_SOURCE;
     for layer in &manifest.layers {
-        unpack(download(&client, &image, layer).await?, &arguments.into, &mut left)?;
+        unpack(download(&client, &image, layer).await?, &arguments.place.into, &mut left)?;
     }
     println!("source: {}@{digest}", arguments.image);
-    note(&arguments.results, "shp-source-default-image-digest", &digest)?;
-    open_to_all(&arguments.results)
+    note(&arguments.place.results, "shp-source-default-image-digest", &digest)?;
+    open_to_all(&arguments.place.results)
 }
 
 /// Makes a bundle of a folder and pushes it; what it prints is the image with its digest.
@@ -92,21 +85,17 @@ pub async fn get(arguments: &Arguments) -> Result<()> {
 #[tokio::main(flavor = "current_thread")]
 pub async fn push(arguments: &Push) -> Result<()> {
     let image = reference(&arguments.image)?;
-    let auth = match credentials::of_user() {
-        Some(file) => credentials::read(&file, image.registry())?,
-        None => None,
-    };
+    let auth = auth(credentials::of_user().as_deref(), &image)?;
     let tar = pack(&arguments.folder)?;
     let mut packed = GzBuilder::new().mtime(0).write(Vec::new(), Compression::default());
     packed.write_all(&tar)?;
-    // Not the folder's files: what can be compared is what is in the layer.
+    // So that other tools can pull it as an image.
     let config = json!({"architecture": "amd64", "os": "linux", "config": {},
         "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", hex(&Sha256::digest(&tar)))]}});
     let config = Config::new(config.to_string().into_bytes(), IMAGE_CONFIG_MEDIA_TYPE.to_owned(), None);
     let layer = ImageLayer::oci_v1_gzip(packed.finish()?, None);
     let protocol = if arguments.insecure { ClientProtocol::Http } else { ClientProtocol::Https };
     let client = client(protocol);
-    let auth = auth.unwrap_or(RegistryAuth::Anonymous);
     client.push(&image, &[layer], config, &auth, None).await?;
     let digest = client.fetch_manifest_digest(&image, &auth).await?;
     println!("{}@{digest}", arguments.image);
@@ -115,6 +104,11 @@ pub async fn push(arguments: &Push) -> Result<()> {
 
 fn reference(image: &str) -> Result<Reference> {
     image.parse().with_context(|| format!("{image:?} is no name of an image"))
+}
+
+fn auth(file: Option<&Path>, image: &Reference) -> Result<RegistryAuth> {
+    let found = file.map(|file| credentials::read(file, image.registry())).transpose()?;
+    Ok(found.flatten().unwrap_or(RegistryAuth::Anonymous))
 }
 
 fn client(protocol: ClientProtocol) -> Client {

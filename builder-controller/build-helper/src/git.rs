@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{open_to_all, results::note};
+use crate::{Place, open_to_all, results::note};
 
 /// What to get, and where to put it.
 #[derive(Debug, clap::Args)]
@@ -22,12 +22,8 @@ pub struct Arguments {
     /// Branch, tag or commit; empty means the default branch.
     #[arg(long, default_value = "")]
     revision: String,
-    /// Folder of the source.
-    #[arg(long)]
-    into: PathBuf,
-    /// Folder with a file for each result.
-    #[arg(long)]
-    results: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// Folder with the files `username` and `password`, or `ssh-privatekey` and `known_hosts`.
     #[arg(long)]
     credentials: Option<PathBuf>,
@@ -121,7 +117,7 @@ pub fn get(arguments: &Arguments) -> Result<()> {
         fetched?;
         git.run(&["checkout", "--quiet", "--detach", "FETCH_HEAD"])?;
     }
-    if arguments.into.join(".gitmodules").exists() {
+    if arguments.place.into.join(".gitmodules").exists() {
         // Some servers do not give a commit by itself.
         let shallow = git.run(&["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"]);
         shallow.or_else(|_| git.run(&["submodule", "--quiet", "update", "--init", "--recursive"]))?;
@@ -132,10 +128,10 @@ pub fn get(arguments: &Arguments) -> Result<()> {
     for (name, text) in
         [("commit-sha", commit.trim()), ("commit-author", author.trim()), ("branch-name", &found.branch)]
     {
-        note(&arguments.results, &format!("shp-source-default-{name}"), text)?;
+        note(&arguments.place.results, &format!("shp-source-default-{name}"), text)?;
     }
     // Steps run as other users.
-    open_to_all(&arguments.results)
+    open_to_all(&arguments.place.results)
 }
 
 /// What a revision turned out to be.
@@ -199,7 +195,7 @@ impl Git {
             environment.push((ASKED, folder.into()));
             environment.push((SERVER, server(&arguments.url).into()));
         }
-        Ok(Self { folder: arguments.into.clone(), environment })
+        Ok(Self { folder: arguments.place.into.clone(), environment })
     }
 
     /// Runs git; what it prints.

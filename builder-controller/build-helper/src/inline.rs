@@ -7,17 +7,13 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use crate::open_to_all;
+use crate::{Place, open_to_all};
 
 /// What to write, and where.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Folder of the source.
-    #[arg(long)]
-    into: PathBuf,
-    /// Folder with a file for each result.
-    #[arg(long)]
-    results: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// Paths of the files; the content of the first is in the variable `BUILD_HELPER_FILE_0`, and so on.
     #[arg(long)]
     file: Vec<PathBuf>,
@@ -33,11 +29,11 @@ const CONTENT: &str = "BUILD_HELPER_FILE_";
 pub fn write(arguments: &Arguments) -> Result<()> {
     for (index, path) in arguments.file.iter().enumerate() {
         let content = env::var_os(format!("{CONTENT}{index}")).context("the content of a file is missing")?;
-        put(&arguments.into, path, content.as_encoded_bytes())?;
+        put(&arguments.place.into, path, content.as_encoded_bytes())?;
     }
-    fs::create_dir_all(&arguments.results)?;
+    fs::create_dir_all(&arguments.place.results)?;
     println!("source: {} files of the Function", arguments.file.len());
-    open_to_all(&arguments.results)
+    open_to_all(&arguments.place.results)
 }
 
 fn put(folder: &Path, path: &Path, content: &[u8]) -> Result<()> {

@@ -68,6 +68,17 @@ fn main() -> ExitCode {
     }
 }
 
+/// Where the source of a build goes.
+#[derive(Debug, clap::Args)]
+struct Place {
+    /// Folder of the source.
+    #[arg(long)]
+    into: PathBuf,
+    /// Folder with a file for each result.
+    #[arg(long)]
+    results: PathBuf,
+}
+
 /// Steps run as other users.
 fn open_to_all(folder: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt;

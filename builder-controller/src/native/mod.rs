@@ -4,4 +4,4 @@ mod observe;
 mod pod;
 
 pub use observe::{Failed, Observed, observe};
-pub use pod::{Results, SOURCE_STEP, STEP, Settings, escaped, name, pod};
+pub use pod::{Results, SOURCE_STEP, STEP, Settings, escaped, metadata, name, pod, secret};

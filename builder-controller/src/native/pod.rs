@@ -6,7 +6,9 @@ use controller_runtime::{
     children,
     names::{self, DNS_LABEL},
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
+use openfunction_proto::core::{Builder, LocalObjectReference};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -53,15 +55,18 @@ pub fn name(builder: &str) -> String {
     names::child(builder, "build", DNS_LABEL)
 }
 
+/// Name, labels and owner of what runs a build, whichever engine it is of.
+pub fn metadata(builder: &Builder) -> ObjectMeta {
+    let name_of_builder = builder.name_any();
+    let mut labels = vec![(children::BUILDER, name_of_builder.as_str())];
+    let function = builder.labels().get(children::FUNCTION).filter(|function| !function.is_empty());
+    labels.extend(function.map(|function| (children::FUNCTION, function.as_str())));
+    children::metadata(builder, name(&name_of_builder), ABOUT.name, &labels)
+}
+
 /// The Pod. Its containers share a folder with the source and one with results.
 pub fn pod(valid: &Valid, settings: &Settings) -> Value {
     let builder = valid.builder;
-    let function = builder.labels().get(children::FUNCTION).cloned().unwrap_or_default();
-    let mut labels = vec![(children::BUILDER, builder.name_any())];
-    if !function.is_empty() {
-        labels.push((children::FUNCTION, function));
-    }
-    let labels: Vec<_> = labels.iter().map(|(key, value)| (*key, value.as_str())).collect();
     let mut steps = vec![source(valid, &settings.helper_image, &settings.insecure_registries)];
     steps.extend(valid.steps.iter().map(|wanted| step(valid, wanted)));
     let mut spec = json!({
@@ -77,8 +82,7 @@ pub fn pod(valid: &Valid, settings: &Settings) -> Value {
     if let Some(secret) = builder.spec.build.builder_credentials.as_ref().and_then(|secret| secret.name.clone()) {
         spec["imagePullSecrets"] = json!([{ "name": secret }]);
     }
-    let metadata = children::metadata(builder, name(&builder.name_any()), ABOUT.name, &labels);
-    json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata(builder), "spec": spec})
 }
 
 fn volumes(valid: &Valid) -> Vec<Value> {
@@ -102,7 +106,8 @@ fn volumes(valid: &Valid) -> Vec<Value> {
     volumes
 }
 
-fn secret(reference: Option<&openfunction_proto::core::LocalObjectReference>) -> Option<String> {
+/// Name of a Secret that is named.
+pub fn secret(reference: Option<&LocalObjectReference>) -> Option<String> {
     reference.and_then(|reference| reference.name.clone()).filter(|name| !name.is_empty())
 }
 
@@ -309,8 +314,6 @@ pub type Results = BTreeMap<String, String>;
 
 #[cfg(test)]
 mod tests {
-    use openfunction_proto::core::Builder;
-
     use super::*;
     use crate::{strategy::Strategy, validate::validate};
 

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use controller_runtime::{children, optional::OptionalApi};
-use kube::{CustomResource, ResourceExt};
+use controller_runtime::optional::OptionalApi;
+use kube::CustomResource;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    ABOUT, native,
+    native,
     validate::{Invalid, Key, Parameter, Source, Text, Valid, strategy_of},
 };
 
@@ -126,17 +126,14 @@ pub fn build_run(valid: &Valid) -> Result<Value, Invalid> {
     let builder = valid.builder;
     let build = &builder.spec.build;
     let (kind, name) = strategy_of(builder);
-    let name_of = |secret: &Option<openfunction_proto::core::LocalObjectReference>| {
-        secret.as_ref().and_then(|secret| secret.name.clone()).filter(|name| !name.is_empty())
-    };
     let cannot = |field: &'static str, what| Err(Invalid::Engine { field, what });
-    if name_of(&build.builder_credentials).is_some() {
+    if native::secret(build.builder_credentials.as_ref()).is_some() {
         return cannot("spec.builderCredentials", "credentials of the builder image; put them on the nodes");
     }
     if build.resources.is_some() {
         return cannot("spec.resources", "other resources of steps than the strategy's; write them there");
     }
-    let credentials = name_of(&build.src_repo.credentials);
+    let credentials = native::secret(build.src_repo.credentials.as_ref());
     let mut source = match valid.source {
         Source::Git { url, revision } => {
             let revision = Some(revision).filter(|revision| !revision.is_empty());
@@ -157,22 +154,17 @@ pub fn build_run(valid: &Valid) -> Result<Value, Invalid> {
         "source": source,
         "strategy": {"kind": kind, "name": name},
         "paramValues": valid.given.iter().filter_map(|name| Some(given(name, valid.parameters.get(name)?))).collect::<Vec<_>>(),
-        "output": without_nulls(json!({"image": builder.spec.image, "pushSecret": name_of(&builder.spec.image_credentials)})),
+        "output": without_nulls(json!({"image": builder.spec.image, "pushSecret": native::secret(builder.spec.image_credentials.as_ref())})),
         "env": variables,
         "timeout": timeout,
         "nodeSelector": Some(&build.node_selector).filter(|selector| !selector.is_empty()),
         "tolerations": Some(&build.tolerations).filter(|tolerations| !tolerations.is_empty()),
     }));
-    let function = builder.labels().get(children::FUNCTION).cloned().unwrap_or_default();
-    let name = builder.name_any();
-    let mut labels = vec![(children::BUILDER, name.as_str())];
-    if !function.is_empty() {
-        labels.push((children::FUNCTION, function.as_str()));
-    }
-    let metadata = children::metadata(builder, native::name(&name), ABOUT.name, &labels);
     // An account for each run, since Secrets are added to it (core-behaviour §3.3).
     let spec = json!({"build": {"spec": spec}, "serviceAccount": ".generate"});
-    Ok(json!({"apiVersion": "shipwright.io/v1beta1", "kind": "BuildRun", "metadata": metadata, "spec": spec}))
+    Ok(
+        json!({"apiVersion": "shipwright.io/v1beta1", "kind": "BuildRun", "metadata": native::metadata(builder), "spec": spec}),
+    )
 }
 
 /// A parameter that a build sets.
@@ -190,10 +182,8 @@ fn value_of(text: &Text) -> Value {
         // The kubelet reads it in a container's arguments at last.
         Text::Literal(text) => json!({"value": native::escaped(text)}),
         Text::Key(Key { is_secret, name, key, around }) => {
-            let (field, place) = match is_secret {
-                true => ("secretValue", "${SECRET_VALUE}"),
-                false => ("configMapValue", "${CONFIGMAP_VALUE}"),
-            };
+            let field = if *is_secret { "secretValue" } else { "configMapValue" };
+            let place = Key::place(*is_secret);
             let mut reference = json!({"name": name, "key": key});
             if *around != Default::default() {
                 reference["format"] = json!(format!("{}{place}{}", around.0, around.1));

@@ -87,8 +87,8 @@ impl Part for Images {
             buildah(),
             kaniko()?,
             ko,
-            builder("openfunction/gcp-builder:v1", small.clone(), "python3", PYTHON)?,
-            builder("openfunction/builder-node:v2-16.15", small, "nodejs", NODE)?,
+            builder("openfunction/gcp-builder:v1", small.clone(), Layer::Debian(&["python3"]), PYTHON)?,
+            builder("openfunction/builder-node:v2-16.15", small, Layer::Debian(&["nodejs"]), NODE)?,
         ])
     }
 }
@@ -141,7 +141,7 @@ fn kaniko() -> Result<Image> {
 
 /// A builder image under the name of one of the original's: the real lifecycle, and a buildpack that puts a function into a
 /// small HTTP server.
-fn builder(name: &str, small: Layer, language: &str, pack: Buildpack) -> Result<Image> {
+fn builder(name: &str, small: Layer, language: Layer, pack: Buildpack) -> Result<Image> {
     let lifecycle = parts::LIFECYCLE.built()?;
     let text = |path: &str, text: &str| File(path.to_owned(), Content::Text(text.to_owned()));
     let script = |path: &str, text: &str| File(path.to_owned(), Content::Script(text.to_owned()));
@@ -170,10 +170,6 @@ fn builder(name: &str, small: Layer, language: &str, pack: Buildpack) -> Result<
     ];
     let phases = ["analyzer", "creator", "detector", "restorer", "builder", "exporter"];
     files.extend(phases.iter().map(|phase| link(&format!("/cnb/lifecycle/{phase}"), "lifecycle")));
-    let language = match language {
-        "nodejs" => Layer::Debian(&["nodejs"]),
-        _ => Layer::Debian(&["python3"]),
-    };
     Ok(Image {
         name: name.to_owned(),
         layers: vec![
