@@ -16,6 +16,12 @@ const STEP_FAILED: &str = "StepFailed";
 type Known = (&'static str, &'static str, &'static str);
 
 const OF_SOURCE: &[Known] = &[
+    PUSH_MISSING,
+    (
+        "credentials of a registry are not JSON",
+        "CredentialsInvalid",
+        "check the Secrets that spec.imageCredentials and spec.build.builderCredentials name, of type kubernetes.io/dockerconfigjson",
+    ),
     (
         "has neither",
         "CredentialsInvalid",
@@ -53,6 +59,11 @@ const OF_SOURCE: &[Known] = &[
     ("Connection refused", "GitUnreachable", REACH),
     ("timed out", "GitUnreachable", REACH),
 ];
+const PUSH_MISSING: Known = (
+    "the push credentials are missing",
+    "CredentialsInvalid",
+    "create the Secret that spec.imageCredentials names, of type kubernetes.io/dockerconfigjson",
+);
 const REMAKE: &str = "make the bundle anew, for example by build-helper bundle";
 const BUNDLE: &str = "check spec.build.srcRepo.bundleContainer.image";
 const PULL: &str =
@@ -62,11 +73,7 @@ const CREDENTIALS: &str =
 const REACH: &str = "check spec.build.srcRepo.url, and that the cluster reaches that server";
 
 const OF_STEPS: &[Known] = &[
-    (
-        "the push credentials are missing",
-        "CredentialsInvalid",
-        "create the Secret that spec.imageCredentials names, of type kubernetes.io/dockerconfigjson",
-    ),
+    PUSH_MISSING,
     (
         "leads out of the source",
         "SourceInvalid",

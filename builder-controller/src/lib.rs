@@ -11,7 +11,7 @@ mod status;
 pub mod strategy;
 mod validate;
 
-use std::{process::ExitCode, sync::Arc};
+use std::{collections::BTreeMap, process::ExitCode, sync::Arc};
 
 use controller_runtime::{
     children,
@@ -69,6 +69,31 @@ pub struct Flags {
     /// Registries that builds ask first, each `registry=mirror`, separated by commas.
     #[arg(long, env = "BUILD_REGISTRY_MIRRORS", value_name = "PAIRS", value_delimiter = ',')]
     pub build_registry_mirrors: Vec<String>,
+    /// Proxy of builds for http URLs.
+    #[arg(long, env = "BUILD_HTTP_PROXY", value_name = "URL", default_value = "")]
+    pub build_http_proxy: String,
+    /// Proxy of builds for https URLs.
+    #[arg(long, env = "BUILD_HTTPS_PROXY", value_name = "URL", default_value = "")]
+    pub build_https_proxy: String,
+    /// Hosts that builds reach without a proxy, separated by commas.
+    #[arg(long, env = "BUILD_NO_PROXY", value_name = "HOSTS", default_value = "")]
+    pub build_no_proxy: String,
+    /// Certificates, in PEM, of authorities that native builds trust besides the usual ones.
+    #[arg(long, env = "BUILD_CA_CERTIFICATES", value_name = "PEM", default_value = "")]
+    pub build_ca_certificates: String,
+}
+
+impl Flags {
+    /// Variables that tell programs of proxies: some read those in capitals, some the others.
+    fn proxies(&self) -> BTreeMap<String, String> {
+        let flags = [
+            ("http_proxy", &self.build_http_proxy),
+            ("https_proxy", &self.build_https_proxy),
+            ("no_proxy", &self.build_no_proxy),
+        ];
+        let set = flags.into_iter().filter(|(_, value)| !value.is_empty());
+        set.flat_map(|(name, value)| [name.to_owned(), name.to_uppercase()].map(|name| (name, value.clone()))).collect()
+    }
 }
 
 /// Runs the controller.
@@ -120,6 +145,8 @@ pub async fn run(mut runtime: Runtime, mut flags: Flags) -> anyhow::Result<()> {
             helper_image: flags.build_helper_image.clone(),
             insecure_registries: flags.build_insecure_registries.clone(),
             keeps_cache: flags.build_cache,
+            proxies: flags.proxies(),
+            authorities: flags.build_ca_certificates.clone(),
         },
     });
     let (driver, apis) = (runtime.driver(true), runtime.optional_apis.clone());

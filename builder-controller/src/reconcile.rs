@@ -26,7 +26,7 @@ use crate::{
     shipwright::{self, BUILD_RUNS},
     status,
     strategy::{self, BuildStrategy, ClusterBuildStrategy, Strategy},
-    validate::{Invalid, Valid, strategy_of, validate},
+    validate::{Invalid, strategy_of, validate},
 };
 
 /// What a reconcile works with.
@@ -160,8 +160,7 @@ async fn start(
             return Ok((status::refused(builder, missing.reason(), missing.to_string(), !waits, now), look_again));
         }
     };
-    let run = validate(builder, &strategy).and_then(|valid| context.render(valid));
-    let run = match run {
+    let run = match context.render(builder, &strategy) {
         Ok(run) => run,
         Err(invalid) => return Ok((status::refused(builder, invalid.reason(), invalid.to_string(), true, now), None)),
     };
@@ -181,17 +180,19 @@ async fn start(
 
 impl Context {
     /// What shall run a build.
-    fn render(&self, valid: Valid) -> Result<serde_json::Value, Invalid> {
+    fn render(&self, builder: &Builder, strategy: &Strategy) -> Result<serde_json::Value, Invalid> {
+        let builder = self.settings.with_proxies(builder);
+        let shipwright = || shipwright::build_run(&validate(&builder, strategy)?);
         let by_shipwright = match self.engine {
             Engine::Native => None,
-            Engine::Shipwright => Some(shipwright::build_run(&valid)),
+            Engine::Shipwright => Some(shipwright()),
             // What Shipwright cannot do, pods can.
-            Engine::Auto if self.apis.is_served(BUILD_RUNS) => {
-                Some(shipwright::build_run(&valid)).filter(Result::is_ok)
-            }
+            Engine::Auto if self.apis.is_served(BUILD_RUNS) => Some(shipwright()).filter(Result::is_ok),
             Engine::Auto => None,
         };
         by_shipwright.unwrap_or_else(|| {
+            let builder = self.settings.with_trust(&builder);
+            let valid = validate(&builder, strategy)?;
             let valid = if self.settings.keeps_cache { valid.with_cache() } else { valid };
             Ok(native::pod(&valid, &self.settings))
         })

@@ -179,6 +179,15 @@ pub fn is_ours(name: &str) -> bool {
     name == WASMEDGE || OURS.iter().any(|(ours, _)| *ours == name)
 }
 
+/// The strategies as their files are, by their names.
+#[cfg(test)]
+pub fn of_files() -> impl Iterator<Item = (&'static str, Strategy)> {
+    OURS.iter().map(|(name, file)| {
+        let file: Value = serde_saphyr::from_str(file).unwrap();
+        (*name, serde_json::from_value(file["spec"].clone()).unwrap())
+    })
+}
+
 /// How long a failure is waited out.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -261,6 +270,10 @@ mod tests {
             build_images: vec!["buildkit=mirror/buildkit:1".to_owned(), "bash=mirror/bash:1".to_owned()],
             build_insecure_registries: vec!["registry.example:5000".to_owned()],
             build_registry_mirrors: vec!["docker.io=registry.example:5000".to_owned()],
+            build_http_proxy: String::new(),
+            build_https_proxy: String::new(),
+            build_no_proxy: String::new(),
+            build_ca_certificates: String::new(),
         }
     }
 

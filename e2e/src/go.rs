@@ -168,6 +168,27 @@ pub fn module_folder(module: &str, version: &str) -> Result<PathBuf> {
     download(&cache::folder()?, module, version)
 }
 
+/// Puts what the packages of a module are built from into a folder that is laid out as a module proxy.
+///
+/// # Errors
+/// A module that cannot be downloaded, or does not have the sum that `go.sum` tells.
+pub fn download_all(source: &Path, into: &Path) -> Result<()> {
+    let modules = source.join("modules");
+    // What is downloaded already is not downloaded again.
+    let here = toolchain()?.join("modules/cache/download");
+    let upstream = run(go()?.args(["env", "GOPROXY"]))?;
+    run(go()?
+        .current_dir(source)
+        .env("GOMODCACHE", &modules)
+        .env("GOPROXY", format!("file://{},{}", here.display(), upstream.trim()))
+        .args(["list", "-mod=mod", "-deps", "./..."]))?;
+    let downloaded = modules.join("cache/download");
+    if downloaded.join("sumdb").exists() {
+        fs::remove_dir_all(downloaded.join("sumdb"))?;
+    }
+    Ok(fs::rename(downloaded, into)?)
+}
+
 fn download(place: &Path, module: &str, version: &str) -> Result<PathBuf> {
     fs::create_dir_all(place)?;
     let query = format!("{module}@{version}");

@@ -128,12 +128,21 @@ impl Programs {
 }
 
 /// Values of the chart for the local cluster.
-pub fn local_values(tag: &str) -> Value {
-    json!({
+///
+/// # Errors
+/// A cluster that is not up has no authority.
+pub fn local_values(cluster: &Cluster, tag: &str) -> Result<Value> {
+    let build = json!({
+        "engine": "native",
+        "insecureRegistries": [OPEN, PRIVATE],
+        "registryMirrors": {"docker.io": [OPEN]},
+        "caCertificates": fs::read_to_string(cluster.path("credentials/ca.crt"))?,
+    });
+    Ok(json!({
         "global": {"image": {"registry": OPEN, "repository": NAMESPACE, "tag": tag}},
-        "builder-controller": {"build": {"engine": "native", "insecureRegistries": [OPEN, PRIVATE], "registryMirrors": {"docker.io": [OPEN]}}},
+        "builder-controller": {"build": build},
         "serving-controller": {"knative": {"enableFeatures": true}},
-    })
+    }))
 }
 
 /// Helm, which keeps its files in a folder of ours.
@@ -172,7 +181,7 @@ pub fn install(kubeconfig: &Path, home: &Path, values: &Value) -> Result<()> {
 pub fn install_on(cluster: &Cluster) -> Result<()> {
     let programs = build()?;
     publish(cluster, &programs)?;
-    install(&cluster.kubeconfig(), cluster.folder(), &local_values(&programs.tag))
+    install(&cluster.kubeconfig(), cluster.folder(), &local_values(cluster, &programs.tag)?)
 }
 
 /// Puts the images into the local cluster's registry.

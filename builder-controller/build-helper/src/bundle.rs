@@ -11,23 +11,30 @@ use flate2::{Compression, GzBuilder, read::MultiGzDecoder};
 use futures::TryStreamExt;
 use oci_client::{
     Client, Reference,
-    client::{ClientConfig, ClientProtocol, Config, ImageLayer},
+    client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol, Config, ImageLayer},
     manifest::{IMAGE_CONFIG_MEDIA_TYPE, OciDescriptor},
     secrets::RegistryAuth,
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::{Place, credentials, open_to_all, results::note};
+use crate::{Place, credentials, open_to_all, results::note, surroundings::AUTHORITIES};
 
 /// What to get, and where to put it.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Image with the source.
+    #[command(flatten)]
+    image: Image,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// An image, and how its registry is reached.
+#[derive(Debug, clap::Args)]
+pub struct Image {
+    /// Name of the image.
     #[arg(long)]
     image: String,
-    #[command(flatten)]
-    place: Place,
     /// Docker configuration with the credentials of the registry.
     #[arg(long)]
     credentials: Option<PathBuf>,
@@ -59,9 +66,7 @@ const LARGEST_SOURCE: u64 = 4 << 30;
 /// What the registry says, and files that lead out of the folder.
 #[tokio::main(flavor = "current_thread")]
 pub async fn get(arguments: &Arguments) -> Result<()> {
-    let image = reference(&arguments.image)?;
-    let auth = auth(arguments.credentials.as_deref(), &image)?;
-    let client = client(ClientProtocol::HttpsExcept(arguments.insecure.clone()));
+    let (client, image, auth) = arguments.image.at_registry()?;
     let (manifest, digest) = client.pull_image_manifest(&image, &auth).await?;
     let claimed = manifest.layers.iter().try_fold(0_u64, |sum, layer| sum.checked_add(u64::try_from(layer.size).ok()?));
     ensure!(
@@ -73,9 +78,19 @@ pub async fn get(arguments: &Arguments) -> Result<()> {
     for layer in &manifest.layers {
         unpack(download(&client, &image, layer).await?, &arguments.place.into, &mut left)?;
     }
-    println!("source: {}@{digest}", arguments.image);
+    println!("source: {}@{digest}", arguments.image.image);
     note(&arguments.place.results, "shp-source-default-image-digest", &digest)?;
     open_to_all(&arguments.place.results)
+}
+
+/// The digest of an image, as its registry has it.
+///
+/// # Errors
+/// What the registry says.
+#[tokio::main(flavor = "current_thread")]
+pub async fn digest(image: &Image) -> Result<String> {
+    let (client, image, auth) = image.at_registry()?;
+    Ok(client.fetch_manifest_digest(&image, &auth).await?)
 }
 
 /// Makes a bundle of a folder and pushes it; what it prints is the image with its digest.
@@ -102,6 +117,14 @@ pub async fn push(arguments: &Push) -> Result<()> {
     Ok(())
 }
 
+impl Image {
+    fn at_registry(&self) -> Result<(Client, Reference, RegistryAuth)> {
+        let image = reference(&self.image)?;
+        let auth = auth(self.credentials.as_deref(), &image)?;
+        Ok((client(ClientProtocol::HttpsExcept(self.insecure.clone())), image, auth))
+    }
+}
+
 fn reference(image: &str) -> Result<Reference> {
     image.parse().with_context(|| format!("{image:?} is no name of an image"))
 }
@@ -114,7 +137,19 @@ fn auth(file: Option<&Path>, image: &Reference) -> Result<RegistryAuth> {
 fn client(protocol: ClientProtocol) -> Client {
     // Source is the same for every platform.
     let first = |entries: &[oci_client::manifest::ImageIndexEntry]| entries.first().map(|entry| entry.digest.clone());
-    Client::new(ClientConfig { protocol, platform_resolver: Some(Box::new(first)), ..ClientConfig::default() })
+    let own = std::env::var(AUTHORITIES).unwrap_or_default();
+    let certificate = |pem: &str| Certificate { encoding: CertificateEncoding::Pem, data: pem.as_bytes().to_vec() };
+    Client::new(ClientConfig {
+        protocol,
+        platform_resolver: Some(Box::new(first)),
+        extra_root_certificates: pems(&own).map(certificate).collect(),
+        ..ClientConfig::default()
+    })
+}
+
+/// The certificates of a text, one by one.
+fn pems(text: &str) -> impl Iterator<Item = &str> {
+    text.split_inclusive("-----END CERTIFICATE-----").filter(|pem| pem.contains("-----BEGIN CERTIFICATE-----"))
 }
 
 /// A layer, in a file that nobody else sees.

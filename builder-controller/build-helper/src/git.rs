@@ -23,7 +23,7 @@ pub struct Arguments {
     #[arg(long, default_value = "")]
     revision: String,
     #[command(flatten)]
-    place: Place,
+    pub place: Place,
     /// Folder with the files `username` and `password`, or `ssh-privatekey` and `known_hosts`.
     #[arg(long)]
     credentials: Option<PathBuf>,
@@ -187,6 +187,9 @@ struct Git {
 impl Git {
     fn new(arguments: &Arguments) -> Result<Self> {
         let mut environment = Vec::new();
+        if let Some(file) = arguments.place.surroundings.trusted.as_ref().filter(|file| file.exists()) {
+            environment.push(("GIT_SSL_CAINFO", file.into()));
+        }
         if let Some(folder) = &arguments.credentials {
             if folder.join("ssh-privatekey").exists() {
                 environment.push(("GIT_SSH_COMMAND", ssh(folder)?.into()));

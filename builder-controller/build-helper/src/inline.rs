@@ -13,7 +13,7 @@ use crate::{Place, open_to_all};
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
-    place: Place,
+    pub place: Place,
     /// Paths of the files; the content of the first is in the variable `BUILD_HELPER_FILE_0`, and so on.
     #[arg(long)]
     file: Vec<PathBuf>,

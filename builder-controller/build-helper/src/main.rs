@@ -5,6 +5,7 @@ mod credentials;
 mod git;
 mod inline;
 mod results;
+mod surroundings;
 
 use std::{
     fs,
@@ -34,14 +35,7 @@ enum Do {
     /// the credentials of `docker login`.
     Bundle(bundle::Push),
     /// Writes the results of a build to the termination message of the container.
-    Results {
-        /// Folder with a file for each result.
-        #[arg(long)]
-        results: PathBuf,
-        /// File that the kubelet reads.
-        #[arg(long, default_value = "/dev/termination-log")]
-        message: PathBuf,
-    },
+    Results(results::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -53,11 +47,11 @@ fn main() -> ExitCode {
     // Of the two that libraries bring, the one that all of our programs use.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let done = match command {
-        Do::Git(arguments) => git::get(&arguments),
-        Do::Source(arguments) => bundle::get(&arguments),
-        Do::Inline(arguments) => inline::write(&arguments),
+        Do::Git(arguments) => arguments.place.prepare().and_then(|()| git::get(&arguments)),
+        Do::Source(arguments) => arguments.place.prepare().and_then(|()| bundle::get(&arguments)),
+        Do::Inline(arguments) => arguments.place.prepare().and_then(|()| inline::write(&arguments)),
         Do::Bundle(arguments) => bundle::push(&arguments),
-        Do::Results { results, message } => results::write(&results, &message),
+        Do::Results(arguments) => results::write(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -77,6 +71,14 @@ struct Place {
     /// Folder with a file for each result.
     #[arg(long)]
     results: PathBuf,
+    #[command(flatten)]
+    surroundings: surroundings::Arguments,
+}
+
+impl Place {
+    fn prepare(&self) -> anyhow::Result<()> {
+        surroundings::prepare(&self.surroundings)
+    }
 }
 
 /// Steps run as other users.

@@ -1,19 +1,51 @@
 //! Results of a build: a file for each.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
+
+use crate::bundle;
+
+/// What to read, and where to tell it.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Folder with a file for each result.
+    #[arg(long)]
+    results: PathBuf,
+    /// File that the kubelet reads.
+    #[arg(long, default_value = "/dev/termination-log")]
+    message: PathBuf,
+    #[command(flatten)]
+    image: bundle::Image,
+}
+
+/// The result with the digest of the image.
+const DIGEST: &str = "shp-image-digest";
 
 /// Longest result that is told; a termination message has 4 KiB for all of them.
 const LONGEST: u64 = 512;
 
-/// Tells all results as one JSON object.
+/// Tells all results as one JSON object. The digest of an image that no step tells is asked of its registry: without it,
+/// nobody could tell what was built from what was there.
 ///
 /// # Errors
 /// A folder that cannot be read, or a message that cannot be written.
-pub fn write(folder: &Path, message: &Path) -> Result<()> {
-    fs::write(message, serde_json::to_string(&read(folder)?)?)
-        .with_context(|| format!("cannot write {}", message.display()))
+pub fn write(arguments: &Arguments) -> Result<()> {
+    let mut results = read(&arguments.results)?;
+    if results.get(DIGEST).is_none_or(String::is_empty) {
+        match bundle::digest(&arguments.image) {
+            Ok(digest) => drop(results.insert(DIGEST.to_owned(), digest)),
+            Err(error) => {
+                println!("warning: no step tells the digest of the image, and its registry neither: {error:#}")
+            }
+        }
+    }
+    fs::write(&arguments.message, serde_json::to_string(&results)?)
+        .with_context(|| format!("cannot write {}", arguments.message.display()))
 }
 
 fn read(folder: &Path) -> Result<BTreeMap<String, String>> {
@@ -47,11 +79,11 @@ mod tests {
     #[test]
     fn results_are_small_files_and_no_links() {
         let folder = std::env::temp_dir().join(format!("build-helper-{}", std::process::id()));
-        note(&folder, "shp-image-digest", "sha256:1\n").unwrap();
+        note(&folder, DIGEST, "sha256:1\n").unwrap();
         fs::write(folder.join("huge"), vec![b'x'; 10_000]).unwrap();
         std::os::unix::fs::symlink("/etc/hostname", folder.join("link")).unwrap();
         let read = read(&folder).unwrap();
         fs::remove_dir_all(&folder).unwrap();
-        assert_eq!(read, [("shp-image-digest".to_owned(), "sha256:1".to_owned())].into());
+        assert_eq!(read, [(DIGEST.to_owned(), "sha256:1".to_owned())].into());
     }
 }

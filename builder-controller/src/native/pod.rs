@@ -20,16 +20,28 @@ use crate::{
 const SOURCE: &str = "/workspace/source";
 /// Folder of results: a file for each.
 const RESULTS: &str = "/workspace/results";
-/// Folder with the Docker configuration that holds the push credentials.
+/// Folder with the Docker configuration of the steps: with the credentials to push, and those to pull.
 const DOCKER: &str = "/workspace/docker";
+/// Folders with the Docker configurations that it is made of.
+const PUSH: &str = "/workspace/push";
+const PULL: &str = "/workspace/pull";
 /// Folder with the credentials of the git server.
 const GIT: &str = "/workspace/git";
+/// The certificate authorities that builds trust, when the installation names some.
+const TRUSTED: &str = "/workspace/ca-certificates.crt";
+/// Variables by which programs are told of that file: OpenSSL and Go, git, curl, Python, Node.
+const TRUST: [&str; 5] =
+    ["SSL_CERT_FILE", "GIT_SSL_CAINFO", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"];
+/// Variable with those that the installation names, for build-helper.
+const AUTHORITIES: &str = "BUILD_HELPER_CA";
 
 // Volumes of ours, whose names no strategy has.
 const WORKSPACE: &str = "openfunction-workspace";
 const TMP: &str = "openfunction-tmp";
+const DOCKER_CONFIG: &str = "openfunction-docker";
 // Optional: a Secret that is missing is told by the container that needs it, instead of holding the pod up in silence.
-const DOCKER_SECRET: &str = "openfunction-docker";
+const PUSH_SECRET: &str = "openfunction-push";
+const PULL_SECRET: &str = "openfunction-pull";
 const GIT_SECRET: &str = "openfunction-git";
 
 /// Container that gets the source.
@@ -48,6 +60,31 @@ pub struct Settings {
     pub insecure_registries: Vec<String>,
     /// Whether what the next build can use is kept in the registry.
     pub keeps_cache: bool,
+    /// Variables that tell programs of proxies.
+    pub proxies: BTreeMap<String, String>,
+    /// Certificates, in PEM, of authorities to trust besides the usual ones.
+    pub authorities: String,
+}
+
+impl Settings {
+    /// A build with the variables that every build of the installation has; its own win.
+    pub fn with_proxies(&self, builder: &Builder) -> Builder {
+        with_variables(builder, &self.proxies)
+    }
+
+    /// A build whose programs trust the installation's authorities.
+    pub fn with_trust(&self, builder: &Builder) -> Builder {
+        let trust = TRUST.iter().filter(|_| !self.authorities.is_empty());
+        with_variables(builder, &trust.map(|name| ((*name).to_owned(), TRUSTED.to_owned())).collect())
+    }
+}
+
+fn with_variables(builder: &Builder, variables: &BTreeMap<String, String>) -> Builder {
+    let mut builder = builder.clone();
+    for (name, value) in variables {
+        builder.spec.build.env.entry(name.clone()).or_insert_with(|| value.clone());
+    }
+    builder
 }
 
 /// Name of the Pod of a Builder.
@@ -67,14 +104,14 @@ pub fn metadata(builder: &Builder) -> ObjectMeta {
 /// The Pod. Its containers share a folder with the source and one with results.
 pub fn pod(valid: &Valid, settings: &Settings) -> Value {
     let builder = valid.builder;
-    let mut steps = vec![source(valid, &settings.helper_image, &settings.insecure_registries)];
+    let mut steps = vec![source(valid, settings)];
     steps.extend(valid.steps.iter().map(|wanted| step(valid, wanted)));
     let mut spec = json!({
         "restartPolicy": "Never",
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
         "initContainers": steps,
-        "containers": [results(valid, &settings.helper_image)],
+        "containers": [results(valid, settings)],
         "volumes": volumes(valid),
         "nodeSelector": valid.builder.spec.build.node_selector,
         "tolerations": valid.builder.spec.build.tolerations,
@@ -87,10 +124,17 @@ pub fn pod(valid: &Valid, settings: &Settings) -> Value {
 
 fn volumes(valid: &Valid) -> Vec<Value> {
     let mut volumes = vec![json!({"name": WORKSPACE, "emptyDir": {}}), json!({"name": TMP, "emptyDir": {}})];
-    if let Some(secret) = secret(valid.builder.spec.image_credentials.as_ref()) {
+    let docker = Docker::of(valid);
+    if docker.is_any() {
+        volumes.push(json!({"name": DOCKER_CONFIG, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}));
+    }
+    for (name, secret) in [(PUSH_SECRET, docker.push), (PULL_SECRET, docker.pull)] {
         let item = json!({"key": ".dockerconfigjson", "path": "config.json"});
-        volumes
-            .push(json!({"name": DOCKER_SECRET, "secret": {"secretName": secret, "items": [item], "optional": true}}));
+        volumes.extend(
+            secret.map(
+                |secret| json!({"name": name, "secret": {"secretName": secret, "items": [item], "optional": true}}),
+            ),
+        );
     }
     if let Some(secret) = secret(valid.builder.spec.build.src_repo.credentials.as_ref()) {
         volumes.push(json!({"name": GIT_SECRET, "secret": {"secretName": secret, "optional": true}}));
@@ -104,6 +148,30 @@ fn volumes(valid: &Valid) -> Vec<Value> {
         volume
     }));
     volumes
+}
+
+/// The Secrets with credentials of registries.
+struct Docker {
+    push: Option<String>,
+    pull: Option<String>,
+}
+
+impl Docker {
+    fn of(valid: &Valid) -> Self {
+        let spec = &valid.builder.spec;
+        Self { push: secret(spec.image_credentials.as_ref()), pull: secret(spec.build.builder_credentials.as_ref()) }
+    }
+
+    fn is_any(&self) -> bool {
+        self.push.is_some() || self.pull.is_some()
+    }
+}
+
+/// Adds to a list of a container.
+fn add(container: &mut Value, list: &str, items: impl IntoIterator<Item = Value>) {
+    if let Some(known) = container[list].as_array_mut() {
+        known.extend(items);
+    }
 }
 
 /// Name of a Secret that is named.
@@ -133,10 +201,31 @@ fn helper(valid: &Valid, name: &str, image: &str, args: Vec<String>) -> Value {
     })
 }
 
-fn source(valid: &Valid, image: &str, insecure: &[String]) -> Value {
+fn source(valid: &Valid, settings: &Settings) -> Value {
     let mut args = vec![format!("--into={SOURCE}"), format!("--results={RESULTS}")];
     let mut variables = Vec::new();
+    let mut mounts = Vec::new();
+    let mut mount = |name: &str, place: &str| mounts.push(json!({"name": name, "mountPath": place, "readOnly": true}));
     let credentials = secret(valid.builder.spec.build.src_repo.credentials.as_ref());
+    if credentials.is_some() {
+        mount(GIT_SECRET, GIT);
+    }
+    let docker = Docker::of(valid);
+    if docker.push.is_some() {
+        mount(PUSH_SECRET, PUSH);
+        args.push(format!("--push-credentials={PUSH}/config.json"));
+    }
+    if docker.pull.is_some() {
+        mount(PULL_SECRET, PULL);
+        args.push(format!("--pull-credentials={PULL}/config.json"));
+    }
+    if docker.is_any() {
+        mounts.push(json!({"name": DOCKER_CONFIG, "mountPath": DOCKER}));
+        args.push(format!("--docker-config={DOCKER}"));
+    }
+    if !settings.authorities.is_empty() {
+        args.push(format!("--trusted={TRUSTED}"));
+    }
     let command = match valid.source {
         Source::Git { url, revision } => {
             args.extend(credentials.as_ref().map(|_| format!("--credentials={GIT}")));
@@ -145,7 +234,7 @@ fn source(valid: &Valid, image: &str, insecure: &[String]) -> Value {
         }
         Source::Bundle(image) => {
             args.extend(credentials.as_ref().map(|_| format!("--credentials={GIT}/.dockerconfigjson")));
-            args.extend(insecure.iter().map(|host| format!("--insecure={host}")));
+            args.extend(settings.insecure_registries.iter().map(|host| format!("--insecure={host}")));
             args.push(format!("--image={image}"));
             "source"
         }
@@ -157,20 +246,39 @@ fn source(valid: &Valid, image: &str, insecure: &[String]) -> Value {
         }
     };
     args.insert(0, command.to_owned());
-    let mut container = helper(valid, SOURCE_STEP, image, args);
-    if credentials.is_some()
-        && let Some(mounts) = container["volumeMounts"].as_array_mut()
-    {
-        mounts.push(json!({"name": GIT_SECRET, "mountPath": GIT, "readOnly": true}));
+    let mut container = helper(valid, SOURCE_STEP, &settings.helper_image, args);
+    add(&mut container, "env", surroundings(valid, settings).into_iter().chain(variables));
+    add(&mut container, "volumeMounts", mounts);
+    container
+}
+
+/// Variables of containers of ours that speak with servers.
+fn surroundings(valid: &Valid, settings: &Settings) -> Vec<Value> {
+    let own = &valid.builder.spec.build.env;
+    let proxies = settings.proxies.iter().map(|(name, value)| (name, own.get(name).unwrap_or(value)));
+    let mut variables: Vec<_> = proxies.map(|(name, value)| json!({"name": name, "value": escaped(value)})).collect();
+    if !settings.authorities.is_empty() {
+        variables.push(json!({"name": AUTHORITIES, "value": escaped(&settings.authorities)}));
     }
-    if let Some(known) = container["env"].as_array_mut() {
-        known.append(&mut variables);
+    variables
+}
+
+fn results(valid: &Valid, settings: &Settings) -> Value {
+    let mut args = vec!["results".to_owned(), format!("--results={RESULTS}")];
+    args.push(format!("--image={}", valid.builder.spec.image));
+    args.extend(settings.insecure_registries.iter().map(|host| format!("--insecure={host}")));
+    let has_credentials = Docker::of(valid).is_any();
+    args.extend(has_credentials.then(|| format!("--credentials={DOCKER}/config.json")));
+    let mut container = helper(valid, RESULTS_STEP, &settings.helper_image, args);
+    add(&mut container, "env", surroundings(valid, settings));
+    if has_credentials {
+        add(&mut container, "volumeMounts", [docker_mount()]);
     }
     container
 }
 
-fn results(valid: &Valid, image: &str) -> Value {
-    helper(valid, RESULTS_STEP, image, vec!["results".to_owned(), format!("--results={RESULTS}")])
+fn docker_mount() -> Value {
+    json!({"name": DOCKER_CONFIG, "mountPath": DOCKER, "readOnly": true})
 }
 
 fn step(valid: &Valid, wanted: &Value) -> Value {
@@ -183,8 +291,8 @@ fn step(valid: &Valid, wanted: &Value) -> Value {
     let mut variables = container["env"].as_array().cloned().unwrap_or_default();
     // First, since a variable can only name those before it.
     variables.splice(0..0, keys(valid).iter().map(|key| variable(key)).collect::<Vec<_>>());
-    if secret(valid.builder.spec.image_credentials.as_ref()).is_some() {
-        mounts.push(json!({"name": DOCKER_SECRET, "mountPath": DOCKER, "readOnly": true}));
+    if Docker::of(valid).is_any() {
+        mounts.push(docker_mount());
         variables.retain(|known| known["name"] != "DOCKER_CONFIG");
         variables.push(json!({"name": "DOCKER_CONFIG", "value": DOCKER}));
     }
@@ -401,7 +509,90 @@ mod tests {
             "{volumes}"
         );
         let [source, step] = [0, 1].map(|index| pod["spec"]["initContainers"][index].to_string());
-        assert!(source.contains("--credentials=/workspace/git") && !source.contains("/workspace/docker"), "{source}");
+        assert!(source.contains("--credentials=/workspace/git"), "{source}");
         assert!(step.contains("DOCKER_CONFIG") && !step.contains("/workspace/git\""), "{step}");
+        assert!(!step.contains("/workspace/push"), "{step}");
+    }
+
+    #[test]
+    fn credentials_to_pull_are_put_with_those_to_push() {
+        let args = |build: Value| rendered(build)["spec"]["initContainers"][0]["args"].to_string();
+        let both = args(json!({"imageCredentials": {"name": "push"}, "builderCredentials": {"name": "pull"}}));
+        for argument in
+            ["--push-credentials=/workspace/push/config.json", "--pull-credentials=/workspace/pull/config.json"]
+        {
+            assert!(both.contains(argument), "{both}");
+        }
+        assert!(!args(json!({})).contains("docker"));
+        let pull = rendered(json!({"builderCredentials": {"name": "pull"}}));
+        assert_eq!(pull["spec"]["imagePullSecrets"], json!([{"name": "pull"}]));
+        assert!(pull["spec"]["initContainers"][1].to_string().contains("DOCKER_CONFIG"));
+    }
+
+    #[test]
+    fn proxies_and_authorities_of_the_installation_reach_every_step() {
+        let builder: Builder =
+            serde_json::from_value(json!({"metadata": {"name": "b", "namespace": "n", "uid": "u"}, "spec": {
+            "image": "a.io/b:1", "srcRepo": {"url": "https://a/b"}, "env": {"https_proxy": "http://own"}}}))
+            .unwrap();
+        let strategy: Strategy =
+            serde_json::from_value(json!({"steps": [{"name": "build", "image": "tool"}]})).unwrap();
+        let proxies = ["HTTPS_PROXY", "https_proxy"].map(|name| (name.to_owned(), "http://proxy:3128".to_owned()));
+        let settings = Settings { proxies: proxies.into(), authorities: "PEM".to_owned(), ..Settings::default() };
+        let builder = settings.with_trust(&settings.with_proxies(&builder));
+        let pod = pod(&validate(&builder, &strategy).unwrap(), &settings);
+        let [source, step] =
+            [0, 1].map(|index| pod["spec"]["initContainers"][index]["env"].as_array().unwrap().clone());
+        for (variables, name, value) in [
+            (&step, "HTTPS_PROXY", "http://proxy:3128"),
+            (&step, "https_proxy", "http://own"),
+            (&step, "SSL_CERT_FILE", "/workspace/ca-certificates.crt"),
+            (&source, "HTTPS_PROXY", "http://proxy:3128"),
+            (&source, "https_proxy", "http://own"),
+            (&source, "BUILD_HELPER_CA", "PEM"),
+        ] {
+            assert!(variables.contains(&json!({"name": name, "value": value})), "{name} {variables:?}");
+        }
+    }
+
+    /// Strings of the user must be arguments of their own or variables: a shell that reads one would run it.
+    #[test]
+    fn no_string_of_a_build_is_part_of_a_script() {
+        const MARK: &str = "x;$(touch /pwned)`id`&&'\"";
+        let sources = [
+            json!({"url": format!("https://h/{MARK}"), "revision": MARK, "sourceSubPath": MARK}),
+            json!({"inline": {"files": {MARK: MARK}}}),
+        ];
+        for (name, strategy) in crate::strategy::of_files() {
+            for source in &sources {
+                let mut params: Vec<Value> = Vec::new();
+                for parameter in strategy.parameters.iter().filter(|parameter| !parameter.name.contains("IMAGE")) {
+                    params.push(match parameter.type_.as_str() {
+                        "array" => json!({"name": parameter.name, "values": [{"value": MARK}]}),
+                        _ => json!({"name": parameter.name, "value": MARK}),
+                    });
+                }
+                let builder: Builder =
+                    serde_json::from_value(json!({"metadata": {"name": "b", "namespace": "n", "uid": "u"}, "spec": {
+                    "image": "a.io/b:1", "builder": MARK, "dockerfile": MARK, "srcRepo": source, "env": {MARK: MARK},
+                    "shipwright": {"params": params}}}))
+                    .unwrap();
+                let pod = pod(&validate(&builder, &strategy).unwrap(), &Settings::default());
+                let mut seen = 0;
+                for container in pod["spec"]["initContainers"].as_array().unwrap() {
+                    let words = |field: &str| container[field].as_array().cloned().unwrap_or_default();
+                    for (index, word) in words("command").iter().chain(&words("args")).enumerate() {
+                        let word = word.as_str().unwrap();
+                        let is_marked = word.contains("touch /pwned");
+                        seen += usize::from(is_marked);
+                        // A script is long, and follows -c.
+                        assert!(!is_marked || word.len() < 200, "{name}: word {index} of {}", container["name"]);
+                        // The kubelet leaves it as it is.
+                        assert!(!is_marked || word.contains("$$(touch"), "{name}: {word}");
+                    }
+                }
+                assert!(seen > 2, "{name}: {seen}");
+            }
+        }
     }
 }

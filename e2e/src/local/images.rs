@@ -33,7 +33,17 @@ impl Part for Images {
             Image { layers: vec![small.clone(), base()], command: vec!["bash".to_owned()], ..Image::default() };
         let golang = Image {
             layers: vec![
-                Layer::Debian(&["dash", "bash", "coreutils", "git", "make", "base-files", "ca-certificates"]),
+                Layer::Debian(&[
+                    "dash",
+                    "bash",
+                    "coreutils",
+                    "findutils",
+                    "grep",
+                    "git",
+                    "make",
+                    "base-files",
+                    "ca-certificates",
+                ]),
                 base(),
                 go_layer()?,
             ],
@@ -46,6 +56,9 @@ impl Part for Images {
             ],
             ..Image::default()
         };
+        let go_builder = builder("openfunction/builder-go:v2.4.0", Some(RUN_IMAGE), golang.layers.clone(), GO)?;
+        let environment = [golang.environment.clone(), go_builder.environment.clone()].concat();
+        let go_builder = Image { environment, ..go_builder };
         // Without npm and pip, which have nobody to ask here.
         let ko = Image {
             name: format!("ko-build/ko:{}", parts::KO.version),
@@ -87,8 +100,12 @@ impl Part for Images {
             buildah(),
             kaniko()?,
             ko,
-            builder("openfunction/gcp-builder:v1", small.clone(), Layer::Debian(&["python3"]), PYTHON)?,
-            builder("openfunction/builder-node:v2-16.15", small, Layer::Debian(&["nodejs"]), NODE)?,
+            small_run_image(),
+            builder("openfunction/gcp-builder:v1", None, vec![small.clone(), Layer::Debian(&["python3"])], PYTHON)?,
+            builder("openfunction/builder-node:v2-16.15", None, vec![small, Layer::Debian(&["nodejs"])], NODE)?,
+            Image { name: "openfunction/builder-go:latest".to_owned(), ..go_builder.clone() },
+            Image { name: "openfunction/builder-go:v2.4.0-1.17".to_owned(), ..go_builder.clone() },
+            go_builder,
         ])
     }
 }
@@ -140,13 +157,14 @@ fn kaniko() -> Result<Image> {
 }
 
 /// A builder image under the name of one of the original's: the real lifecycle, and a buildpack that puts a function into a
-/// small HTTP server.
-fn builder(name: &str, small: Layer, language: Layer, pack: Buildpack) -> Result<Image> {
+/// server. Without a run image, the function runs in this image, too.
+fn builder(name: &str, run_image: Option<&str>, language: Vec<Layer>, pack: Buildpack) -> Result<Image> {
     let lifecycle = parts::LIFECYCLE.built()?;
     let text = |path: &str, text: &str| File(path.to_owned(), Content::Text(text.to_owned()));
     let script = |path: &str, text: &str| File(path.to_owned(), Content::Script(text.to_owned()));
     // The lifecycle's way with a slash.
     let folder = format!("/cnb/buildpacks/{}/1.0.0", pack.id.replace('/', "_"));
+    let run_image = run_image.unwrap_or(name);
     let mut files = vec![
         copy("/cnb/lifecycle/lifecycle", lifecycle.join("lifecycle")),
         copy("/cnb/lifecycle/launcher", lifecycle.join("launcher")),
@@ -164,29 +182,35 @@ fn builder(name: &str, small: Layer, language: Layer, pack: Buildpack) -> Result
         ),
         script(&format!("{folder}/bin/detect"), pack.detect),
         script(&format!("{folder}/bin/build"), pack.build),
-        text(&format!("{folder}/{}", pack.server.0), pack.server.1),
-        // Where the function runs, too.
-        text("/cnb/run.toml", &format!("[[images]]\nimage = \"{}/{name}\"\n", registry::OPEN)),
+        text("/cnb/run.toml", &format!("[[images]]\nimage = \"{}/{run_image}\"\n", registry::OPEN)),
     ];
+    files.extend(pack.server.map(|(file, content)| text(&format!("{folder}/{file}"), content)));
     let phases = ["analyzer", "creator", "detector", "restorer", "builder", "exporter"];
     files.extend(phases.iter().map(|phase| link(&format!("/cnb/lifecycle/{phase}"), "lifecycle")));
     Ok(Image {
         name: name.to_owned(),
-        layers: vec![
-            small,
-            language,
-            base(),
-            Layer::Files(vec![
-                text("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\ncnb:x:1000:1000:cnb:/home/cnb:/bin/sh\n"),
-                text("/etc/group", "root:x:0:\ncnb:x:1000:\n"),
-            ]),
-            Layer::Files(files),
-        ],
+        layers: [language, vec![base(), builder_user(), Layer::Files(files)]].concat(),
         environment: vec!["CNB_USER_ID=1000".to_owned(), "CNB_GROUP_ID=1000".to_owned(), "HOME=/home/cnb".to_owned()],
         user: "1000:1000",
         ..Image::default()
     })
 }
+
+/// The user of builder images.
+fn builder_user() -> Layer {
+    let text = |path: &str, text: &str| File(path.to_owned(), Content::Text(text.to_owned()));
+    Layer::Files(vec![
+        text("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\ncnb:x:1000:1000:cnb:/home/cnb:/bin/sh\n"),
+        text("/etc/group", "root:x:0:\ncnb:x:1000:\n"),
+    ])
+}
+
+/// What programs without libraries run in.
+fn small_run_image() -> Image {
+    Image { name: RUN_IMAGE.to_owned(), layers: vec![base(), builder_user()], user: "1000:1000", ..Image::default() }
+}
+
+const RUN_IMAGE: &str = "openfunction/run-go:v2.4.0";
 
 /// A buildpack.
 struct Buildpack {
@@ -194,21 +218,28 @@ struct Buildpack {
     detect: &'static str,
     build: &'static str,
     /// A file beside its programs, with its content.
-    server: (&'static str, &'static str),
+    server: Option<(&'static str, &'static str)>,
 }
 
 const PYTHON: Buildpack = Buildpack {
     id: "openfunction/python",
     detect: include_str!("buildpacks/python/detect"),
     build: include_str!("buildpacks/python/build"),
-    server: ("server.py", include_str!("buildpacks/python/server.py")),
+    server: Some(("server.py", include_str!("buildpacks/python/server.py"))),
 };
 
 const NODE: Buildpack = Buildpack {
     id: "openfunction/node",
     detect: include_str!("buildpacks/node/detect"),
     build: include_str!("buildpacks/node/build"),
-    server: ("server.js", include_str!("buildpacks/node/server.js")),
+    server: Some(("server.js", include_str!("buildpacks/node/server.js"))),
+};
+
+const GO: Buildpack = Buildpack {
+    id: "openfunction/go",
+    detect: include_str!("buildpacks/go/detect"),
+    build: include_str!("buildpacks/go/build"),
+    server: None,
 };
 
 fn go_layer() -> Result<Layer> {

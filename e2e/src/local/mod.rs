@@ -10,6 +10,7 @@ pub mod dns;
 pub mod down;
 pub mod gateway;
 pub mod git;
+pub mod go_modules;
 pub mod images;
 pub mod keda;
 pub mod knative;
@@ -45,6 +46,7 @@ pub const PARTS: &[&dyn Part] = &[
     &gateway::Contour,
     &knative::Knative,
     &git::Git,
+    &go_modules::GoModules,
     &metrics_server::MetricsServer,
     &keda::Keda,
     &dapr::Dapr,

@@ -5,6 +5,7 @@ mod contract;
 mod controllers;
 mod engines;
 mod failures;
+mod go_functions;
 mod how_to;
 mod reinstall;
 mod revisions;

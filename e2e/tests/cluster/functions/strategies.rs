@@ -2,7 +2,7 @@
 
 use e2e::{
     cache::run,
-    local::registry::{OPEN, PASSWORD, PRIVATE, USER},
+    local::registry::{OPEN, PASSWORD, PRIVATE, TLS, USER},
 };
 use serde_json::{Value, json};
 
@@ -11,6 +11,9 @@ use crate::git::Work;
 
 /// A value that every way of quoting would hurt.
 const AWKWARD: &str = "a=b#c, -x $(HOME) $$ `id` \"q\" 'r'\n  second line;";
+
+/// Who a Dockerfile is built for: any shell that read it would do more than say it.
+const WHO: &str = "me; touch /pwned && $(id) `id` \"q\" 'r' # * ~";
 
 const PYTHON: &str = "import os\n\n\ndef greet(path):\n    return os.environ.get('BUILD_NOTE', '') + '|' + path + '|' + ','.join(sorted(os.listdir('.')))\n";
 
@@ -31,7 +34,7 @@ fn building(test: &str, build: Value) -> (Deployed, String) {
 }
 
 /// A Function that is built and runs.
-fn served(test: &str, build: Value) -> Deployed {
+pub fn served(test: &str, build: Value) -> Deployed {
     let mut manifest = function(test, build);
     manifest["spec"]["serving"] = json!({"triggers": {"http": {"engine": "native"}}});
     Deployed::new(test, manifest)
@@ -94,29 +97,32 @@ async fn bu23_a_function_in_javascript_is_built_by_its_builder() {
 
 fn is_built_from_a_dockerfile(name: &str, build: Value) {
     let (deployed, image) = building(&format!("by-{name}"), build);
-    let image = built(&deployed, &image);
-    deployed.namespace.kubectl(&["run", "built", &format!("--image={image}"), "--restart=Never"]);
-    deployed.namespace.kubectl(&["wait", "pod/built", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s"]);
-    assert_eq!(deployed.namespace.kubectl(&["logs", "built"]).trim(), "built for me");
+    assert_eq!(says(&deployed, &image), format!("built for {WHO}"));
+}
+
+/// What a program that was built says.
+fn says(deployed: &Deployed, image: &str) -> String {
+    let image = built(deployed, image);
+    deployed.namespace.run_image("built", &image, &[]).trim().to_owned()
 }
 
 #[test]
 fn st11_buildah_builds_a_dockerfile_without_privileges() {
     let shipwright = json!({"strategy": strategy("buildah"), "params": [
-        {"name": "build-args", "values": [{"value": "WHO=me"}]}, {"name": "registry-search", "value": "docker.io"},
+        {"name": "build-args", "values": [{"value": format!("WHO={WHO}")}]}, {"name": "registry-search", "value": "docker.io"},
         {"name": "registry-insecure", "value": OPEN}, {"name": "registry-block", "value": "blocked.example.com"}]});
     is_built_from_a_dockerfile("buildah", json!({"srcRepo": dockerfile("busybox"), "shipwright": shipwright}));
 }
 
 #[test]
 fn st15_kaniko_builds_a_dockerfile_without_privileges() {
-    let shipwright = json!({"strategy": strategy("kaniko"), "params": [{"name": "flags", "values": [{"value": "--build-arg=WHO=me"}]}]});
+    let shipwright = json!({"strategy": strategy("kaniko"), "params": [{"name": "flags", "values": [{"value": format!("--build-arg=WHO={WHO}")}]}]});
     is_built_from_a_dockerfile("kaniko", json!({"srcRepo": dockerfile("busybox"), "shipwright": shipwright}));
 }
 
 #[test]
 fn st22_buildkit_builds_a_dockerfile() {
-    let params = json!([{"name": "build-args", "values": [{"value": "WHO=me"}]}]);
+    let params = json!([{"name": "build-args", "values": [{"value": format!("WHO={WHO}")}]}]);
     let shipwright = json!({"strategy": strategy("buildkit"), "params": params});
     is_built_from_a_dockerfile("buildkit", json!({"srcRepo": dockerfile("busybox"), "shipwright": shipwright}));
 }
@@ -146,10 +152,7 @@ fn st16_ko_builds_a_go_program() {
         json!({"builder": "ghcr.io/ko-build/ko:v0.19.1", "dockerfile": "Dockerfile", "srcRepo": source, "env": {"KO_DEFAULTBASEIMAGE": format!("{OPEN}/library/busybox:latest")},
             "shipwright": {"strategy": strategy("ko"), "params": params}}),
     );
-    let image = built(&deployed, &image);
-    deployed.namespace.kubectl(&["run", "built", &format!("--image={image}"), "--restart=Never"]);
-    deployed.namespace.kubectl(&["wait", "pod/built", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s"]);
-    assert_eq!(deployed.namespace.kubectl(&["logs", "built"]).trim(), "Hello from ko");
+    assert_eq!(says(&deployed, &image), "Hello from ko");
 }
 
 #[test]
@@ -232,29 +235,110 @@ fn bu4_private_git_is_read_over_http_and_ssh_with_submodules() {
         std::fs::write(&file, lines.collect::<Vec<_>>().join("\n") + "\n").unwrap();
     });
     let key = std::fs::read_to_string(e2e::local::cluster::Cluster::here().unwrap().path("git/user")).unwrap();
-    for (name, url, secret) in [
-        (
-            "git-basic",
-            format!("http://{host}:8080/{outer}.git"),
-            json!({"type": "kubernetes.io/basic-auth", "stringData": {"username": USER, "password": PASSWORD}}),
-        ),
-        (
-            "git-ssh",
-            format!("ssh://git@{host}/{outer}.git"),
-            json!({"type": "kubernetes.io/ssh-auth", "stringData": {"ssh-privatekey": key}}),
-        ),
+    let other = tempfile::tempdir().unwrap();
+    let other = other.path().join("key");
+    run(std::process::Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&other)).unwrap();
+    let other = std::fs::read_to_string(other).unwrap();
+    let basic = |password: &str| json!({"type": "kubernetes.io/basic-auth", "stringData": {"username": USER, "password": password}});
+    let ssh = |key: &str| json!({"type": "kubernetes.io/ssh-auth", "stringData": {"ssh-privatekey": key}});
+    for (name, url, wrong, right) in [
+        ("git-basic", format!("http://{host}:8080/{outer}.git"), basic("wrong-password"), basic(PASSWORD)),
+        ("git-ssh", format!("ssh://git@{host}/{outer}.git"), ssh(&other), ssh(&key)),
     ] {
         let (deployed, image) = building(name, json!({"srcRepo": {"url": url, "credentials": {"name": "git"}}}));
-        let mut secret = secret;
-        secret["apiVersion"] = json!("v1");
-        secret["kind"] = json!("Secret");
-        secret["metadata"] = json!({"name": "git"});
-        // Applied beside the Function, as users do: the build may begin before it.
-        deployed.namespace.apply(&secret.to_string());
-        deployed.namespace.kubectl(&["annotate", &format!("fn/{name}"), "openfunction.io/rebuild=1"]);
-        let image = built(&deployed, &image);
-        deployed.namespace.kubectl(&["run", "built", &format!("--image={image}"), "--restart=Never"]);
-        deployed.namespace.kubectl(&["wait", "pod/built", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s"]);
-        assert_eq!(deployed.namespace.kubectl(&["logs", "built"]).trim(), "from a submodule");
+        let put = |mut secret: Value, round: &str| {
+            secret["apiVersion"] = json!("v1");
+            secret["kind"] = json!("Secret");
+            secret["metadata"] = json!({"name": "git"});
+            deployed.namespace.apply(&secret.to_string());
+            // The build may have begun before its Secret was there.
+            deployed.namespace.kubectl(&[
+                "annotate",
+                "--overwrite",
+                &format!("fn/{name}"),
+                &format!("openfunction.io/rebuild={round}"),
+            ]);
+        };
+        put(wrong, "1");
+        let (_, message) = deployed.fails("GitAuthenticationFailed");
+        assert!(!message.contains("wrong-password") && message.contains("srcRepo.credentials"), "{message}");
+        put(right, "2");
+        assert_eq!(says(&deployed, &image), "from a submodule");
     }
+}
+
+#[test]
+fn bu29_an_image_is_pushed_with_the_right_credentials_and_no_others() {
+    let name = format!("pushed-{}", std::process::id());
+    let (mut deployed, _) = building("pushed", json!({"srcRepo": dockerfile("busybox")}));
+    let put = |deployed: &Deployed, password: &str| {
+        let _ = deployed.namespace.command(&["delete", "secret", "push"]).output();
+        let (server, user) = (format!("--docker-server={PRIVATE}"), format!("--docker-username={USER}"));
+        let password = format!("--docker-password={password}");
+        deployed.namespace.kubectl(&["create", "secret", "docker-registry", "push", &server, &user, &password]);
+    };
+    let to_private = |tag: &str| {
+        let image = format!("{PRIVATE}/{name}:{tag}");
+        move |manifest: &mut Value| {
+            manifest["spec"]["image"] = json!(image);
+            manifest["spec"]["imageCredentials"] = json!({"name": "push"});
+        }
+    };
+    deployed.change(to_private("v1"));
+    let (_, message) = deployed.fails("CredentialsInvalid");
+    assert!(message.contains("the push credentials are missing"), "{message}");
+    put(&deployed, "wrong-password");
+    deployed.change(to_private("v2"));
+    let (_, message) = deployed.fails("RegistryUnauthorized");
+    assert!(!message.contains("wrong-password"), "{message}");
+    put(&deployed, PASSWORD);
+    deployed.change(to_private("v3"));
+    let image = built(&deployed, &format!("{PRIVATE}/{name}:v3"));
+    let mut skopeo = e2e::local::node::program("skopeo").unwrap();
+    let place = image.replace(PRIVATE, "docker://172.30.0.1:5001");
+    run(skopeo.args(["inspect", "--raw", "--tls-verify=false", "--creds", &format!("{USER}:{PASSWORD}"), &place]))
+        .unwrap();
+}
+
+#[test]
+fn a_registry_whose_authority_the_installation_names_is_trusted() {
+    let repository = format!("trusted-{}", std::process::id());
+    let (mut deployed, _) = building("trusted", json!({"srcRepo": dockerfile("busybox")}));
+    for strategy_name in ["buildkit", "buildah"] {
+        let image = format!("{TLS}/{repository}:{strategy_name}");
+        deployed.change(|manifest| {
+            manifest["spec"]["image"] = json!(image);
+            manifest["spec"]["build"]["shipwright"] = json!({"strategy": strategy(strategy_name)});
+        });
+        let digest = built(&deployed, &image).rsplit('@').next().unwrap().to_owned();
+        // The node trusts it as well.
+        let image = format!("{TLS}/{repository}@{digest}");
+        assert_eq!(deployed.namespace.run_image("built", &image, &[]).trim(), "built for nobody");
+    }
+}
+
+/// A BuildStrategy whose only step pushes and tells nothing.
+const SILENT: &str = r#"
+apiVersion: shipwright.io/v1beta1
+kind: BuildStrategy
+metadata:
+  name: silent
+spec:
+  parameters:
+    - name: dockerfile
+      default: Dockerfile
+  steps:
+    - name: build
+      image: kaniko-project/executor:VERSION
+      args: [--context=$(params.shp-source-context), --dockerfile=$(params.dockerfile), --destination=$(params.shp-output-image),
+             --insecure-registry=REGISTRY, --insecure, --insecure-pull, --registry-mirror=REGISTRY]
+"#;
+
+#[test]
+fn the_digest_that_a_strategy_does_not_tell_is_asked_of_the_registry() {
+    let silent = SILENT.replace("VERSION", e2e::parts::KANIKO.version).replace("REGISTRY", OPEN);
+    let build = json!({"srcRepo": dockerfile("busybox"), "shipwright": {"strategy": {"name": "silent"}}});
+    let (deployed, image) = building("silent", build);
+    deployed.namespace.apply(&silent);
+    assert_eq!(says(&deployed, &image), "built for nobody");
 }

@@ -27,6 +27,24 @@
 - name: BUILD_INSECURE_REGISTRIES
   value: {{ join "," . | quote }}
 {{- end }}
+{{- with .Values.build.proxy }}
+{{- with .http }}
+- name: BUILD_HTTP_PROXY
+  value: {{ . | quote }}
+{{- end }}
+{{- with .https }}
+- name: BUILD_HTTPS_PROXY
+  value: {{ . | quote }}
+{{- end }}
+{{- with .noProxy }}
+- name: BUILD_NO_PROXY
+  value: {{ join "," . | quote }}
+{{- end }}
+{{- end }}
+{{- with .Values.build.caCertificates }}
+- name: BUILD_CA_CERTIFICATES
+  value: {{ . | quote }}
+{{- end }}
 {{- with $mirrors }}
 - name: BUILD_REGISTRY_MIRRORS
   value: {{ join "," . | quote }}
