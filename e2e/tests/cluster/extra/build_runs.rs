@@ -55,9 +55,7 @@ fn is_built_from_a_dockerfile(alone: Alone, name: &str) {
     let params = json!([{"name": "build-args", "values": [{"value": "WHO=me"}]}]);
     let build = json!({"shipwright": {"strategy": strategy(name), "params": params}});
     let (deployed, image) = of_git(alone, &format!("run-{name}"), &[("Dockerfile", DOCKERFILE)], build);
-    deployed.namespace.kubectl(&["run", "built", &format!("--image={image}"), "--restart=Never"]);
-    deployed.namespace.kubectl(&["wait", "pod/built", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s"]);
-    assert_eq!(deployed.namespace.kubectl(&["logs", "built"]).trim(), "built for me");
+    assert_eq!(deployed.namespace.run_image("built", &image, &[]).trim(), "built for me");
 }
 
 fn is_built_by_buildpacks(alone: Alone) {

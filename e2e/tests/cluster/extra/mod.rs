@@ -5,6 +5,7 @@ mod brokers;
 mod build_runs;
 mod dapr;
 mod keda;
+mod many_builds;
 mod metrics;
 mod scaled_object;
 mod shipwright;

@@ -293,7 +293,7 @@ fn bu29_an_image_is_pushed_with_the_right_credentials_and_no_others() {
     assert!(!message.contains("wrong-password"), "{message}");
     put(&deployed, PASSWORD);
     deployed.change(to_private("v3"));
-    let image = built(&deployed, &format!("{PRIVATE}/{name}:v3"));
+    let image = built(&deployed, &format!("{PRIVATE}/{name}"));
     let mut skopeo = e2e::local::node::program("skopeo").unwrap();
     let place = image.replace(PRIVATE, "docker://172.30.0.1:5001");
     run(skopeo.args(["inspect", "--raw", "--tls-verify=false", "--creds", &format!("{USER}:{PASSWORD}"), &place]))
@@ -326,6 +326,7 @@ metadata:
 spec:
   parameters:
     - name: dockerfile
+      description: Path of the Dockerfile.
       default: Dockerfile
   steps:
     - name: build
