@@ -205,12 +205,19 @@ pub const TRAEFIK: Programs = Programs {
     variables: &[],
 };
 
-/// A program of upstream's functions framework for Go, as its own tests have it: six functions of all signatures.
+/// Programs of upstream's functions framework for Go, as its own tests have them: six functions of all signatures in one, and
+/// functions that events call.
 pub const FUNCTIONS_FRAMEWORK: Programs = Programs {
     name: "functions-framework",
     module: "github.com/OpenFunction/functions-framework-go",
     version: "v0.5.0",
-    packages: &["github.com/OpenFunction/functions-framework-go/test/declarative/sync-http-variables"],
+    packages: &[
+        "github.com/OpenFunction/functions-framework-go/test/declarative/sync-http-variables",
+        "github.com/OpenFunction/functions-framework-go/test/bindings/sender",
+        "github.com/OpenFunction/functions-framework-go/test/bindings/target",
+        "github.com/OpenFunction/functions-framework-go/test/pubsub/pub",
+        "github.com/OpenFunction/functions-framework-go/test/pubsub/sub",
+    ],
     variables: &[],
 };
 

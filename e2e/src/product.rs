@@ -24,6 +24,8 @@ pub const CONTROLLERS: &[&str] =
     &["function-controller", "builder-controller", "serving-controller", "gateway-controller"];
 /// The program that runs in the pods of builds.
 const BUILD_HELPER: &str = "build-helper";
+/// The program between Dapr's sidecar of a function and the function's pods.
+const DAPR_PROXY: &str = "dapr-proxy";
 /// Users of build-helper's image.
 const USERS: &str =
     "root:x:0:0:root:/root:/bin/sh\nbuild:x:1000:1000:build:/tmp:/bin/sh\nnonroot:x:65532:65532:nonroot:/tmp:/bin/sh\n";
@@ -95,7 +97,7 @@ pub fn build_helper() -> Result<PathBuf> {
 }
 
 fn programs() -> impl Iterator<Item = &'static str> {
-    CONTROLLERS.iter().copied().chain([BUILD_HELPER])
+    CONTROLLERS.iter().copied().chain([BUILD_HELPER, DAPR_PROXY])
 }
 
 impl Programs {
@@ -107,8 +109,9 @@ impl Programs {
     /// The images of the programs.
     pub fn images(&self) -> Vec<Image> {
         let name = |program: &str| format!("{NAMESPACE}/{program}:{}", self.tag);
+        let plain = CONTROLLERS.iter().chain([&DAPR_PROXY]);
         let mut images: Vec<_> =
-            CONTROLLERS.iter().map(|program| Image::of_program(name(program), &self.folder.join(program))).collect();
+            plain.map(|program| Image::of_program(name(program), &self.folder.join(program))).collect();
         let helper = format!("/usr/bin/{BUILD_HELPER}");
         images.push(Image {
             name: name(BUILD_HELPER),

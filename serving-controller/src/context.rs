@@ -4,10 +4,14 @@
 use std::collections::BTreeMap;
 
 use kube::ResourceExt;
-use openfunction_proto::core::{DaprOutput, Hooks, Serving, ServingImpl, TracingConfig, TracingProvider, Triggers};
+use openfunction_proto::core::{
+    DaprOutput, DaprTrigger, Hooks, Serving, ServingImpl, TracingConfig, TracingProvider, Triggers,
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    dapr::{Components, triggers},
+    engine::World,
     globals::{self, Globals},
     validate::Valid,
 };
@@ -27,11 +31,11 @@ struct V1Beta1<'a> {
     name: &'a str,
     version: &'a str,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    inputs: BTreeMap<&'a str, Io<'a>>,
+    inputs: BTreeMap<String, Io<'a>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    outputs: BTreeMap<&'a str, Io<'a>>,
+    outputs: BTreeMap<String, Io<'a>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    states: BTreeMap<&'a str, Component<'a>>,
+    states: BTreeMap<String, Component<'a>>,
     runtime: &'static str,
     port: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -76,11 +80,11 @@ struct V1Beta2<'a> {
     version: &'a str,
     triggers: Triggers,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    inputs: BTreeMap<&'a str, Component<'a>>,
+    inputs: BTreeMap<String, Component<'a>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    outputs: BTreeMap<&'a str, Component<'a>>,
+    outputs: BTreeMap<String, Component<'a>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    states: BTreeMap<&'a str, Component<'a>>,
+    states: BTreeMap<String, Component<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pre_hooks: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -110,18 +114,20 @@ impl From<TracingConfig> for PluginsTracing {
 ///
 /// # Panics
 /// Never: a context is JSON.
-pub fn contexts(valid: &Valid, globals: &Globals) -> Contexts {
+pub fn contexts(valid: &Valid, world: &World) -> Contexts {
+    let (globals, components) = (world.globals, world.components);
     let spec = &valid.serving.spec.serving;
     let version = valid.serving.spec.version.as_deref().unwrap_or_default();
     let hooks = merged_hooks(spec.hooks.as_ref(), &globals.hooks);
     let tracing = globals::merged(spec.tracing.as_ref(), globals.tracing.as_ref());
     let plugins = Plugins::of(valid, globals, tracing.as_ref());
+    let dapr = triggers(spec);
     let v1beta1 = V1Beta1 {
         name: &valid.function,
         version,
-        inputs: inputs(spec),
-        outputs: outputs(spec),
-        states: states(spec),
+        inputs: inputs(&dapr, components),
+        outputs: outputs(spec, components),
+        states: states(spec, components),
         // Requests decide, whatever events come besides (B-75).
         runtime: if spec.http().is_some() { "Knative" } else { "Async" },
         port: valid.port.to_string(),
@@ -130,6 +136,17 @@ pub fn contexts(valid: &Valid, globals: &Globals) -> Contexts {
         plugins_tracing: plugins.tracing.map(PluginsTracing::from),
     };
     let mut triggers = spec.triggers.clone().unwrap_or_default();
+    triggers.dapr = dapr
+        .iter()
+        .map(|trigger| {
+            let (name, type_) = components.get(&trigger.name, trigger.type_.as_deref());
+            DaprTrigger {
+                name: name.to_owned(),
+                type_: Some(type_.to_owned()).filter(|type_| !type_.is_empty()),
+                ..trigger.clone()
+            }
+        })
+        .collect();
     if let Some(http) = &mut triggers.http {
         // Our own engines are no concern of a framework.
         http.engine = http.engine.take().filter(|engine| engine == "keda");
@@ -138,9 +155,9 @@ pub fn contexts(valid: &Valid, globals: &Globals) -> Contexts {
         name: &valid.function,
         version,
         triggers,
-        inputs: read(spec),
-        outputs: written(spec),
-        states: states(spec),
+        inputs: read(spec, components),
+        outputs: written(spec, components),
+        states: states(spec, components),
         pre_hooks: hooks.pre,
         post_hooks: hooks.post,
         tracing,
@@ -149,40 +166,39 @@ pub fn contexts(valid: &Valid, globals: &Globals) -> Contexts {
     Contexts { v1beta1: text(serde_json::to_string(&v1beta1)), v1beta2: text(serde_json::to_string(&v1beta2)) }
 }
 
-/// The type of a component: as written, or as its declaration has it.
-fn type_of<'a>(spec: &'a ServingImpl, name: &str, written: Option<&'a str>) -> &'a str {
-    let declared = || {
-        let component = spec.bindings.get(name).or_else(|| spec.pubsub.get(name));
-        component.or_else(|| spec.states.get(name).and_then(|state| state.spec.as_ref()))
-    };
-    written.or_else(|| declared().map(|component| component.type_.as_str())).unwrap_or_default()
-}
-
 /// What an input or output of the old shape is addressed by: a binding by its name, anything else by its topic.
 fn uri<'a>(type_: &str, name: &'a str, topic: Option<&'a str>) -> &'a str {
     if type_.starts_with("bindings") { name } else { topic.unwrap_or_default() }
 }
 
-fn inputs(spec: &ServingImpl) -> BTreeMap<&str, Io<'_>> {
-    let triggers = spec.triggers.iter().flat_map(|triggers| &triggers.dapr);
-    triggers
-        .map(|trigger| {
-            let type_ = type_of(spec, &trigger.name, trigger.type_.as_deref());
-            let io = Io {
-                uri: uri(type_, &trigger.name, trigger.topic.as_deref()),
-                component_name: &trigger.name,
-                component_type: type_,
-                metadata: BTreeMap::new(),
-                operation: "",
-            };
-            (trigger.input_name.as_deref().unwrap_or(&trigger.name), io)
-        })
-        .collect()
+/// Puts something into a map under a key; a second one of that key, of another topic, gets a key with its topic (B-77).
+fn put<T>(map: &mut BTreeMap<String, T>, key: &str, topic: Option<&str>, value: T) {
+    let key = match topic.filter(|_| map.contains_key(key)) {
+        Some(topic) => format!("{key}-{topic}"),
+        None => key.to_owned(),
+    };
+    map.insert(key, value);
+}
+
+fn inputs<'a>(triggers: &'a [DaprTrigger], components: &'a Components) -> BTreeMap<String, Io<'a>> {
+    let mut inputs = BTreeMap::new();
+    for trigger in triggers {
+        let (component_name, component_type) = components.get(&trigger.name, trigger.type_.as_deref());
+        let io = Io {
+            uri: uri(component_type, &trigger.name, trigger.topic.as_deref()),
+            component_name,
+            component_type,
+            metadata: BTreeMap::new(),
+            operation: "",
+        };
+        let key = trigger.input_name.as_deref().unwrap_or(&trigger.name);
+        put(&mut inputs, key, trigger.topic.as_deref(), io);
+    }
+    inputs
 }
 
 fn dapr_outputs(spec: &ServingImpl) -> impl Iterator<Item = (&str, &DaprOutput)> {
-    let named = |output: &'_ openfunction_proto::core::Outputs| output.dapr.is_some();
-    spec.outputs.iter().filter(move |output| named(output)).filter_map(|output| {
+    spec.outputs.iter().filter_map(|output| {
         let dapr = output.dapr.as_ref()?;
         Some((dapr.name.as_deref().or(dapr.component.as_deref())?, dapr))
     })
@@ -192,56 +208,63 @@ fn pairs(metadata: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
     metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
 }
 
-fn outputs(spec: &ServingImpl) -> BTreeMap<&str, Io<'_>> {
-    dapr_outputs(spec)
-        .map(|(name, output)| {
-            let type_ = type_of(spec, name, output.type_.as_deref());
-            let io = Io {
-                uri: uri(type_, name, output.topic.as_deref()),
-                component_name: name,
-                component_type: type_,
-                metadata: pairs(&output.metadata),
-                operation: output.operation.as_deref().unwrap_or_default(),
-            };
-            (output.output_name.as_deref().unwrap_or(name), io)
-        })
-        .collect()
+fn outputs<'a>(spec: &'a ServingImpl, components: &'a Components) -> BTreeMap<String, Io<'a>> {
+    let mut outputs = BTreeMap::new();
+    for (name, output) in dapr_outputs(spec) {
+        let (component_name, component_type) = components.get(name, output.type_.as_deref());
+        let io = Io {
+            uri: uri(component_type, name, output.topic.as_deref()),
+            component_name,
+            component_type,
+            metadata: pairs(&output.metadata),
+            operation: output.operation.as_deref().unwrap_or_default(),
+        };
+        put(&mut outputs, output.output_name.as_deref().unwrap_or(name), output.topic.as_deref(), io);
+    }
+    outputs
 }
 
-fn written(spec: &ServingImpl) -> BTreeMap<&str, Component<'_>> {
-    dapr_outputs(spec)
-        .map(|(name, output)| {
-            let component = Component {
-                component_name: name,
-                component_type: type_of(spec, name, output.type_.as_deref()),
-                topic: output.topic.as_deref().unwrap_or_default(),
-                metadata: pairs(&output.metadata),
-                operation: output.operation.as_deref().unwrap_or_default(),
-            };
-            (name, component)
-        })
-        .collect()
+fn written<'a>(spec: &'a ServingImpl, components: &'a Components) -> BTreeMap<String, Component<'a>> {
+    let mut written = BTreeMap::new();
+    for (name, output) in dapr_outputs(spec) {
+        let component = Component {
+            metadata: pairs(&output.metadata),
+            operation: output.operation.as_deref().unwrap_or_default(),
+            ..plain(components, name, output.type_.as_deref(), output.topic.as_deref())
+        };
+        put(&mut written, name, output.topic.as_deref(), component);
+    }
+    written
 }
 
-fn plain<'a>(spec: &'a ServingImpl, name: &'a str, type_: Option<&'a str>, topic: Option<&'a str>) -> Component<'a> {
+fn plain<'a>(
+    components: &'a Components,
+    name: &'a str,
+    type_: Option<&'a str>,
+    topic: Option<&'a str>,
+) -> Component<'a> {
+    let (component_name, component_type) = components.get(name, type_);
     Component {
-        component_name: name,
-        component_type: type_of(spec, name, type_),
+        component_name,
+        component_type,
         topic: topic.unwrap_or_default(),
         metadata: BTreeMap::new(),
         operation: "",
     }
 }
 
-fn read(spec: &ServingImpl) -> BTreeMap<&str, Component<'_>> {
+fn read<'a>(spec: &'a ServingImpl, components: &'a Components) -> BTreeMap<String, Component<'a>> {
     let inputs = spec.triggers.iter().flat_map(|triggers| &triggers.inputs).filter_map(|input| input.dapr.as_ref());
-    inputs
-        .map(|input| (input.name.as_str(), plain(spec, &input.name, input.type_.as_deref(), input.topic.as_deref())))
-        .collect()
+    let mut read = BTreeMap::new();
+    for input in inputs {
+        let topic = input.topic.as_deref();
+        put(&mut read, &input.name, topic, plain(components, &input.name, input.type_.as_deref(), topic));
+    }
+    read
 }
 
-fn states(spec: &ServingImpl) -> BTreeMap<&str, Component<'_>> {
-    spec.states.keys().map(|name| (name.as_str(), plain(spec, name, None, None))).collect()
+fn states<'a>(spec: &'a ServingImpl, components: &'a Components) -> BTreeMap<String, Component<'a>> {
+    spec.states.keys().map(|name| (name.clone(), plain(components, name, None, None))).collect()
 }
 
 /// Hooks and tracing of the old shape.
@@ -311,12 +334,19 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::validate::validate;
+    use crate::{testing::Case, validate::validate};
+
+    fn of(serving: &Serving, globals: Globals) -> Contexts {
+        let case = Case { globals, ..Case::new(json!({})) };
+        let valid = validate(serving).unwrap();
+        let components = Components::of(&valid, &|_| None).unwrap();
+        contexts(&valid, &World { components: &components, ..case.world() })
+    }
 
     fn rendered(annotations: Value, spec: Value) -> Contexts {
         let metadata = json!({"name": "s", "namespace": "shop", "labels": {"openfunction.io/function": "orders"}, "annotations": annotations});
         let serving: Serving = serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap();
-        contexts(&validate(&serving).unwrap(), &Globals::default())
+        of(&serving, Globals::default())
     }
 
     #[test]
@@ -328,11 +358,11 @@ mod tests {
         let contexts = rendered(json!({}), spec);
         assert_eq!(
             contexts.v1beta1,
-            r#"{"name":"orders","version":"v1.4.0","outputs":{"audit":{"uri":"audit","componentName":"audit","componentType":"bindings.kafka","operation":"create"}},"runtime":"Knative","port":"9000"}"#
+            r#"{"name":"orders","version":"v1.4.0","outputs":{"audit":{"uri":"audit","componentName":"orders-bindings-audit-be38327b18","componentType":"bindings.kafka","operation":"create"}},"runtime":"Knative","port":"9000"}"#
         );
         assert_eq!(
             contexts.v1beta2,
-            r#"{"name":"orders","version":"v1.4.0","triggers":{"http":{"port":9000,"route":{"gatewayRef":{"name":"openfunction","namespace":"openfunction"}}}},"outputs":{"audit":{"componentName":"audit","componentType":"bindings.kafka","operation":"create"}}}"#
+            r#"{"name":"orders","version":"v1.4.0","triggers":{"http":{"port":9000,"route":{"gatewayRef":{"name":"openfunction","namespace":"openfunction"}}}},"outputs":{"audit":{"componentName":"orders-bindings-audit-be38327b18","componentType":"bindings.kafka","operation":"create"}}}"#
         );
     }
 
@@ -371,7 +401,7 @@ mod tests {
         let mut whole = json!({"image": "a", "triggers": {"http": {}}});
         spec.as_object().unwrap().iter().for_each(|(field, value)| whole[field] = value.clone());
         let serving: Serving = serde_json::from_value(json!({"metadata": {"name": "s"}, "spec": whole})).unwrap();
-        let contexts = contexts(&validate(&serving).unwrap(), &Globals::read(Some(&map), "knative-serving"));
+        let contexts = of(&serving, Globals::read(Some(&map), "knative-serving"));
         let read = |text: &str| serde_json::from_str(text).unwrap();
         (read(&contexts.v1beta1), read(&contexts.v1beta2))
     }

@@ -1,7 +1,7 @@
-//! The Deployment of a revision, for engines that run pods themselves.
+//! The Deployment or StatefulSet of a revision, for engines that run pods themselves.
 
-use k8s_openapi::api::apps::v1::Deployment;
-use kube::{ResourceExt, api::DynamicObject};
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use kube::{Resource, ResourceExt, api::DynamicObject};
 use serde_json::{Value, json};
 
 use crate::{
@@ -12,22 +12,22 @@ use crate::{
     validate::{MANAGED, Valid},
 };
 
-/// Annotation of a Deployment whose replicas somebody else has set. Found when it is read, and kept as long as no
+/// Annotation of a workload whose replicas somebody else has set. Found when it is read, and kept as long as no
 /// autoscaler is ours.
 const SCALED_BY: &str = "openfunction.io/scaled-by";
 
-/// Notes who sets the replicas of a Deployment, and drops what nobody reads.
-pub fn remember_who_scales(deployment: &mut Deployment) {
-    let scales = deployment.managed_fields().iter().find(|entry| {
+/// Notes who sets the replicas of a workload.
+pub fn remember_who_scales<K: Resource>(workload: &mut K) {
+    let scales = workload.managed_fields().iter().find(|entry| {
         let fields = entry.fields_v1.as_ref().map_or(&Value::Null, |fields| &fields.0);
         entry.manager.as_deref() != Some(ABOUT.name) && fields.pointer("/f:spec/f:replicas").is_some()
     });
     if let Some(manager) = scales.and_then(|entry| entry.manager.clone()) {
-        deployment.annotations_mut().insert(SCALED_BY.to_owned(), manager);
+        workload.annotations_mut().insert(SCALED_BY.to_owned(), manager);
     }
 }
 
-/// How many replicas a Deployment may have.
+/// How many replicas a workload may have.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Replicas {
     /// How many it begins with, and has at least while nothing scales it.
@@ -44,28 +44,44 @@ pub struct Replicas {
 
 /// The Deployment.
 pub fn deployment(valid: &Valid, world: &World, replicas: Replicas) -> Value {
+    let live = world.find::<Deployment>(&valid.serving.name_any());
+    let mut deployment = workload(valid, world, replicas, "Deployment", live);
+    // A pod ends only when another has taken its place.
+    deployment["spec"]["strategy"] =
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}});
+    deployment
+}
+
+/// The StatefulSet.
+pub fn stateful_set(valid: &Valid, world: &World, replicas: Replicas) -> Value {
     let name = valid.serving.name_any();
-    let live = world.find::<Deployment>(&name);
-    let (template, mut annotations) = rendered(valid, live, || pod::template(valid, world, Shape { has_proxy: false }));
+    let mut stateful_set = workload(valid, world, replicas, "StatefulSet", world.find::<StatefulSet>(&name));
+    // Pods that call nobody by name need not wait for each other.
+    stateful_set["spec"]["podManagementPolicy"] = json!("Parallel");
+    stateful_set["spec"]["serviceName"] = json!(name);
+    stateful_set
+}
+
+/// What both have.
+fn workload(valid: &Valid, world: &World, replicas: Replicas, kind: &str, live: Option<&DynamicObject>) -> Value {
+    let (template, mut annotations) = rendered(valid, live, || pod::template(valid, world, Shape::PLAIN));
     if let Some(scaled_by) = scaled_by(live).filter(|_| !replicas.is_scaled) {
         annotations.insert(SCALED_BY.to_owned(), scaled_by.clone());
     }
     let mut metadata = valid.metadata(&[MANAGED]);
     metadata.annotations = Some(annotations);
-    let mut deployment = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata,
+    let mut workload = json!({
+        "apiVersion": "apps/v1", "kind": kind, "metadata": metadata,
         "spec": {
             "selector": {"matchLabels": pod::selector(valid)},
-            // A pod ends only when another has taken its place.
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}},
             "revisionHistoryLimit": 1,
             "template": template,
         },
     });
     if let Some(ours) = replicas.ours(live) {
-        deployment["spec"]["replicas"] = json!(ours);
+        workload["spec"]["replicas"] = json!(ours);
     }
-    deployment
+    workload
 }
 
 fn scaled_by(live: Option<&DynamicObject>) -> Option<&String> {

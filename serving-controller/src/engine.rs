@@ -11,6 +11,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
+    asynchronous,
+    dapr::Components,
     globals::Globals,
     keda, knative, native,
     settings::Settings,
@@ -31,8 +33,10 @@ pub struct World<'a> {
     pub globals: &'a Globals,
     /// Whether the cluster tells how much CPU and memory pods use.
     pub has_metrics: bool,
-    /// Whether the cluster serves KEDA's ScaledObjects.
+    /// Whether the cluster serves KEDA's ScaledObjects and ScaledJobs.
     pub has_keda: bool,
+    /// The Dapr components that the function speaks of.
+    pub components: &'a Components,
     /// Now.
     pub now: Timestamp,
 }
@@ -68,7 +72,7 @@ pub struct Seen {
     pub url: String,
 }
 
-/// What runs the revisions of HTTP functions.
+/// What runs the revisions of functions.
 pub trait Engine: Sync {
     /// The API without which it cannot run anything.
     fn needs(&self) -> Option<(OptionalApi, &'static str)> {
@@ -114,11 +118,18 @@ pub fn named(name: &str) -> Option<&'static dyn Engine> {
         "keda" => Some(&keda::Keda),
         // A Serving that somebody has made by hand may say nothing, or `auto`.
         "native" | "auto" => Some(&native::Native),
+        ASYNCHRONOUS => Some(&asynchronous::Asynchronous),
         _ => None,
     }
 }
 
+/// The engine of functions that only events call; no Serving can name it.
+const ASYNCHRONOUS: &str = "";
+
 /// Name of the engine that a Serving asks for.
 pub fn name_of(serving: &Serving) -> &str {
-    serving.spec.serving.http().and_then(|http| http.engine.as_deref()).unwrap_or("native")
+    match serving.spec.serving.http() {
+        Some(http) => http.engine.as_deref().filter(|engine| !engine.is_empty()).unwrap_or("native"),
+        None => ASYNCHRONOUS,
+    }
 }

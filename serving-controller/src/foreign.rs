@@ -1,7 +1,7 @@
 //! Objects of other projects that engines make: specs and statuses are read and written as JSON, since most of them is
 //! their project's own affair.
 
-use kube::CustomResource;
+use kube::{CustomResource, Resource, api::ObjectMeta};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -45,3 +45,57 @@ pub struct ScaledObjectSpec(Map<String, Value>);
     status = "Map<String, Value>"
 )]
 pub struct HttpScaledObjectSpec(Map<String, Value>);
+
+/// A ScaledJob of KEDA: starts Jobs by what happens elsewhere.
+#[derive(Clone, CustomResource, Debug, Default, Deserialize, Serialize)]
+#[kube(
+    group = "keda.sh",
+    version = "v1alpha1",
+    kind = "ScaledJob",
+    plural = "scaledjobs",
+    namespaced,
+    schema = "disabled",
+    status = "Map<String, Value>"
+)]
+pub struct ScaledJobSpec(Map<String, Value>);
+
+/// The kind of a Component; most of it stands outside its spec.
+#[derive(Clone, CustomResource, Debug, Default, Deserialize, Serialize)]
+#[kube(
+    group = "dapr.io",
+    version = "v1alpha1",
+    kind = "Component",
+    root = "OfComponent",
+    plural = "components",
+    namespaced,
+    schema = "disabled"
+)]
+pub struct NoSpec {}
+
+/// A Component of Dapr.
+#[derive(Clone, Debug, Deserialize, Resource, Serialize)]
+#[resource(inherit = OfComponent)]
+#[serde(rename_all = "camelCase")]
+pub struct Component {
+    /// Version of the API.
+    #[serde(default)]
+    pub api_version: String,
+    /// Component.
+    #[serde(default)]
+    pub kind: String,
+    /// Its metadata.
+    pub metadata: ObjectMeta,
+    /// What it is.
+    #[serde(default)]
+    pub spec: Map<String, Value>,
+    /// Everything else.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+impl Component {
+    /// Its type, for example `pubsub.kafka`.
+    pub fn type_(&self) -> Option<&str> {
+        self.spec.get("type").and_then(Value::as_str)
+    }
+}

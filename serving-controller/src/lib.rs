@@ -1,7 +1,9 @@
 //! serving-controller: a Serving becomes a workload, and its status tells where requests for it go.
 #![warn(missing_docs)]
 
+mod asynchronous;
 mod context;
+mod dapr;
 mod deployment;
 mod engine;
 mod floors;
@@ -13,10 +15,12 @@ mod knative;
 mod native;
 mod pod;
 mod reconcile;
+mod relatives;
 mod rendered;
 mod rollout;
 mod service;
 mod settings;
+mod shared;
 mod status;
 #[cfg(test)]
 mod testing;
@@ -35,8 +39,9 @@ use controller_runtime::{
 use futures::{StreamExt, stream::BoxStream};
 use k8s_openapi::{
     api::{
-        apps::v1::Deployment,
+        apps::v1::{Deployment, StatefulSet},
         autoscaling::v2::HorizontalPodAutoscaler,
+        batch::v1::Job,
         core::v1::{ConfigMap, Pod, Service},
         policy::v1::PodDisruptionBudget,
     },
@@ -50,14 +55,19 @@ use kube::{
 use openfunction_proto::core::Serving;
 use serde::Serialize;
 
-use foreign::{HttpScaledObject, KnativeService, ScaledObject};
+use dapr::COMPONENTS;
+use foreign::{Component, HttpScaledObject, KnativeService, ScaledJob, ScaledObject};
 use keda::HTTP_SCALED_OBJECTS;
 use knative::SERVICES;
 use reconcile::{Children, Context, reconcile};
+use relatives::Relatives;
 pub use settings::{Interceptor, Settings};
 
 /// KEDA's ScaledObjects.
 const SCALED_OBJECTS: OptionalApi = OptionalApi { group: "keda.sh", version: "v1alpha1", plural: "scaledobjects" };
+
+/// KEDA's ScaledJobs.
+const SCALED_JOBS: OptionalApi = OptionalApi { group: "keda.sh", version: "v1alpha1", plural: "scaledjobs" };
 
 /// The controller.
 pub const ABOUT: About = About {
@@ -65,7 +75,7 @@ pub const ABOUT: About = About {
     about: "Runs the revisions of functions.",
     version: env!("CARGO_PKG_VERSION"),
     commit: controller_runtime::COMMIT,
-    optional_apis: &[SERVICES, HTTP_SCALED_OBJECTS, SCALED_OBJECTS],
+    optional_apis: &[SERVICES, HTTP_SCALED_OBJECTS, SCALED_OBJECTS, SCALED_JOBS, COMPONENTS],
 };
 
 /// The API that tells how much CPU pods use; without it, no HorizontalPodAutoscaler can work.
@@ -85,14 +95,16 @@ struct Family<'a> {
 
 impl Family<'_> {
     /// Follows a kind that every cluster has.
-    fn follow<K>(&mut self, prune: fn(&mut K))
+    fn follow<K>(&mut self, prune: fn(&mut K)) -> Shared<K>
     where
         K: Watched + Serialize + Resource<Scope: NamespaceScope>,
     {
         let shared = self.runtime.shared::<K>();
         self.runtime.follow(&shared, ours(), prune);
         self.children.add(&shared, None);
-        self.triggers.push(Box::new(move || triggers(&shared, children::controller)));
+        let watched = shared.clone();
+        self.triggers.push(Box::new(move || triggers(&watched, children::controller)));
+        shared
     }
 
     /// Follows a kind whenever the cluster has it.
@@ -130,14 +142,21 @@ pub async fn run(mut runtime: Runtime, settings: Settings) -> anyhow::Result<()>
     runtime.follow(&pods, ours(), |pod| pod.spec = None);
     runtime.count_objects(&servings, |serving| serving.status.as_ref()?.state.as_deref());
     let mut family = Family { runtime: &mut runtime, children: Children::default(), triggers: Vec::new() };
-    family.follow::<Deployment>(deployment::remember_who_scales);
+    let deployments = family.follow::<Deployment>(deployment::remember_who_scales);
+    family.follow::<StatefulSet>(deployment::remember_who_scales);
+    family.follow::<Job>(|_| {});
     family.follow::<Service>(|service| service.status = None);
     family.follow::<HorizontalPodAutoscaler>(|autoscaler| autoscaler.status = None);
     family.follow::<PodDisruptionBudget>(|budget| budget.status = None);
     family.follow_optional::<KnativeService>(SERVICES);
     family.follow_optional::<ScaledObject>(SCALED_OBJECTS);
+    family.follow_optional::<ScaledJob>(SCALED_JOBS);
     family.follow_optional::<HttpScaledObject>(HTTP_SCALED_OBJECTS);
     let (children, of_children) = (family.children, family.triggers);
+    let components = Shared::<Component>::new(None);
+    // Those of others, too: a function may name one.
+    runtime.follow_optional(&components, COMPONENTS, &[], watcher::Config::default(), relatives::forget_of_others);
+    let relatives = Relatives::new(&servings, &components, &deployments);
     let named = |name: &str| watcher::Config::default().fields(&format!("metadata.name={name}"));
     let (metrics, only, client) = (metrics_api.clone(), named(METRICS_API), runtime.client());
     runtime.spawn_essential("the watch of the metrics API", async move {
@@ -155,6 +174,7 @@ pub async fn run(mut runtime: Runtime, settings: Settings) -> anyhow::Result<()>
         events: runtime.events.clone(),
         apis: runtime.optional_apis.clone(),
         children,
+        relatives,
         pods: pods.clone(),
         metrics_api: metrics_api.clone(),
         config: config.clone(),
@@ -168,6 +188,7 @@ pub async fn run(mut runtime: Runtime, settings: Settings) -> anyhow::Result<()>
             let (driver, servings, context) = (&driver, &servings, context.clone());
             let mut triggers: Vec<_> = of_children.iter().map(|subscribe| subscribe()).collect();
             triggers.push(process::triggers(&pods, serving_of));
+            triggers.extend(context.relatives.triggers());
             let of_all = [
                 metrics_api.subscribe().map(drop).boxed(),
                 config.subscribe().map(drop).boxed(),

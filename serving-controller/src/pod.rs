@@ -6,7 +6,13 @@ use controller_runtime::children;
 use kube::ResourceExt;
 use serde_json::{Map, Value, json};
 
-use crate::{ABOUT, context, engine::World, globals, validate::Valid};
+use crate::{
+    ABOUT, context,
+    dapr::{self, Mode},
+    engine::World,
+    globals,
+    validate::Valid,
+};
 
 /// The container that runs the function's image.
 pub const FUNCTION: &str = "function";
@@ -22,6 +28,13 @@ const UNPRIVILEGED: i32 = 1024;
 pub struct Shape {
     /// Something else (Knative's queue-proxy) finds out whether the container listens, and drains it.
     pub has_proxy: bool,
+    /// It ends by itself, and nobody calls it.
+    pub is_job: bool,
+}
+
+impl Shape {
+    /// Of engines that leave nothing to others.
+    pub const PLAIN: Self = Self { has_proxy: false, is_job: false };
 }
 
 /// The application protocol that the name of a port stands for, by the convention that Knative, Istio and others share.
@@ -56,8 +69,9 @@ pub fn template(valid: &Valid, world: &World, shape: Shape) -> Value {
     labels.insert(children::MANAGED_BY.to_owned(), ABOUT.name.to_owned());
     labels.insert("openfunction.io/managed".to_owned(), "true".to_owned());
     let mut metadata = json!({ "labels": labels });
-    if !spec.serving.annotations.is_empty() {
-        metadata["annotations"] = json!(spec.serving.annotations);
+    let annotations = dapr::annotations(valid, valid.dapr == Mode::Sidecar, shape.has_proxy);
+    if !annotations.is_empty() {
+        metadata["annotations"] = json!(annotations);
     }
     json!({ "metadata": metadata, "spec": pod_spec(valid, world, shape) })
 }
@@ -105,7 +119,7 @@ fn fill_in(valid: &Valid, world: &World, shape: Shape, container: &mut Value) {
         ports.retain(|port| port["containerPort"] == valid.port);
         let name = if valid.app_protocol.is_some() { "h2c" } else { "http1" };
         ports.iter_mut().for_each(|port| port["name"] = json!(name));
-    } else {
+    } else if !shape.is_job {
         if container["readinessProbe"].is_null() {
             // A function that does not listen yet must get no requests.
             container["readinessProbe"] = json!({"tcpSocket": {"port": valid.port}, "periodSeconds": 1});
@@ -162,9 +176,8 @@ fn secure(valid: &Valid, world: &World, shape: Shape, container: &mut Value) {
 fn environment(valid: &Valid, world: &World, users: Option<&Vec<Value>>) -> Vec<Value> {
     let spec = &valid.serving.spec.serving;
     let value = |name: &str, value: &str| json!({"name": name, "value": value});
-    let protocol = spec.annotations.get("dapr.io/app-protocol").map_or("grpc", String::as_str);
-    let contexts = context::contexts(valid, world.globals);
-    let mut ours = vec![value("APP_PROTOCOL", protocol)];
+    let contexts = context::contexts(valid, world);
+    let mut ours = vec![value("APP_PROTOCOL", &dapr::protocol(valid))];
     ours.extend(skywalking(valid, world).iter().map(|(name, text)| value(name, text)));
     ours.extend([
         value("FUNC_CONTEXT", &literal(&contexts.v1beta1)),
@@ -173,6 +186,7 @@ fn environment(valid: &Valid, world: &World, users: Option<&Vec<Value>>) -> Vec<
     ours.extend(spec.params.iter().map(|(name, param)| value(name, param)));
     ours.push(json!({"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}));
     ours.push(value("POD_NAMESPACE", &valid.serving.namespace().unwrap_or_default()));
+    ours.extend(dapr::variables(valid, world).iter().map(|(name, text)| value(name, text)));
     let mut variables: Vec<Value> = Vec::new();
     for variable in users.into_iter().flatten().cloned().chain(ours) {
         variables.retain(|known| known["name"] != variable["name"]);
@@ -211,7 +225,7 @@ mod tests {
     }
 
     fn of(case: &Case) -> Value {
-        template(&case.valid(), &case.world(), Shape { has_proxy: false })
+        template(&case.valid(), &case.world(), Shape::PLAIN)
     }
 
     fn variable(pod: &Value, name: &str) -> Option<Value> {

@@ -28,16 +28,19 @@ use kube::{
     api::{DynamicObject, Patch, PatchParams},
     runtime::{controller::Action, reflector::ObjectRef},
 };
-use openfunction_proto::core::{SETTINGS_UNREADABLE, Serving, ServingStatus};
+use openfunction_proto::core::{MAPPED, SETTINGS_UNREADABLE, Serving, ServingStatus};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
     ABOUT, SCALED_OBJECTS,
+    dapr::{self, COMPONENTS, Components, Mode, Types},
     engine::{self, Refused, Seen, World},
     globals::Globals,
     knative::is_harmless,
+    relatives::Relatives,
     settings::Settings,
+    shared::{self, Shared as Wanted},
     status::{Observed, READY},
     validate::{Invalid, Valid, validate},
 };
@@ -54,6 +57,8 @@ pub struct Context {
     pub apis: OptionalApis,
     /// Children of Servings.
     pub children: Children,
+    /// Their Functions' other revisions, and what all of them have in common.
+    pub relatives: Relatives,
     /// Pods of revisions.
     pub pods: Shared<Pod>,
     /// The API that tells how much CPU pods use.
@@ -162,7 +167,8 @@ pub async fn reconcile(serving: Arc<Serving>, context: Arc<Context>) -> Result<A
     }
     // A child that is not known yet would be rendered anew. What other engines make need not be known.
     let needed = engine::named(engine::name_of(&serving)).map(|engine| engine.makes()).unwrap_or_default();
-    if !context.children.are_known(needed, &context.apis) {
+    let has_dapr = context.apis.is_served(COMPONENTS);
+    if !context.children.are_known(needed, &context.apis) || (has_dapr && !context.relatives.are_known()) {
         return Ok(Action::requeue(SOON));
     }
     let now = Timestamp::now();
@@ -187,26 +193,37 @@ type Outcome = (Option<Seen>, Vec<NewCondition>, Converged);
 async fn converge(serving: &Serving, context: &Context, globals: &Globals, now: Timestamp) -> Result<Outcome, Error> {
     let live = context.children.of(serving);
     let mut converged = Converged::default();
+    let namespace = serving.namespace().unwrap_or_default();
+    let types = |name: &str| context.relatives.type_of(&namespace, name);
+    let nothing = Components::default();
+    let mut world = World {
+        live: &live,
+        pods: &[],
+        settings: &context.settings,
+        globals,
+        has_metrics: context.has_metrics(),
+        has_keda: context.apis.is_served(SCALED_OBJECTS),
+        components: &nothing,
+        now,
+    };
+    let shared = context.share(serving, &world, &types, &mut converged).await?;
     if serving.spec.suspend {
         remove(context, &live, &[], |_| true).await?;
         return Ok((None, Vec::new(), converged));
     }
     let valid = validate(serving)?;
+    if valid.dapr != Mode::Off && !context.apis.is_served(COMPONENTS) {
+        return Err(Invalid::NoDapr.into());
+    }
+    let components = Components::of(&valid, &types)?;
     if let Some((api, needs)) = valid.engine.needs()
         && !context.apis.is_served(api)
     {
         return Err(Invalid::Missing { engine: engine::name_of(serving).to_owned(), needs }.into());
     }
     let pods = context.pods_of(serving);
-    let world = World {
-        live: &live,
-        pods: &pods,
-        settings: &context.settings,
-        globals,
-        has_metrics: context.has_metrics(),
-        has_keda: context.apis.is_served(SCALED_OBJECTS),
-        now,
-    };
+    world.pods = &pods;
+    world.components = &components;
     let wanted: Vec<_> = valid.engine.build(&valid, &world)?.iter().map(dynamic).collect();
     // First, since two scalers of one workload are refused.
     remove(context, &live, &wanted, |object| !serves(object)).await?;
@@ -217,11 +234,24 @@ async fn converge(serving: &Serving, context: &Context, globals: &Globals, now: 
             Err(source) => return Err(refused(&valid, context, globals, source).await),
         }
     }
-    let seen = valid.engine.observe(&valid, &world);
+    let mut seen = valid.engine.observe(&valid, &world);
+    // Events and requests to other revisions are none of its business.
+    let needs_proxy = shared.receiver.as_deref() == Some(serving.name_any().as_str())
+        || (valid.dapr == Mode::Standalone && serving.spec.serving.http().is_some());
+    let is_new = seen.observed.state == "Running" && !valid.was_running();
+    if is_new && needs_proxy && !dapr::proxy_is_ready(context.relatives.proxy(serving).as_deref()) {
+        let message =
+            "the Dapr proxy of the function does not answer yet (kubectl get pods --selector=openfunction.io/proxy)";
+        seen.observed = Observed::new("Starting", "DaprProxyNotReady", message);
+    }
     if seen.observed.state == "Running" {
         remove(context, &live, &wanted, serves).await?;
     }
     let mut notes = valid.engine.notes(&valid, &world);
+    let mapped = dapr::mapped(&serving.spec.serving);
+    if !mapped.is_empty() {
+        notes.push(NewCondition::true_(MAPPED, "NatsStreaming", mapped.join("; ")));
+    }
     let of_map = globals
         .unreadable
         .iter()
@@ -241,7 +271,7 @@ fn is_same(one: &DynamicObject, other: &DynamicObject) -> bool {
 /// Whether requests may still be answered by a child.
 fn serves(object: &DynamicObject) -> bool {
     let kind = object.types.as_ref().map(|types| types.kind.as_str());
-    kind.is_some_and(|kind| ["Deployment", "Service"].contains(&kind))
+    kind.is_some_and(|kind| ["Deployment", "Service", "StatefulSet"].contains(&kind))
 }
 
 /// Deletes those children that are not wanted.
@@ -276,6 +306,28 @@ async fn refused(valid: &Valid<'_>, context: &Context, globals: &Globals, source
 }
 
 impl Context {
+    /// Brings what the revisions of a Function have in common to what they want together.
+    async fn share(
+        &self,
+        serving: &Serving,
+        world: &World<'_>,
+        types: &Types<'_>,
+        converged: &mut Converged,
+    ) -> Result<Wanted, Error> {
+        let live = self.relatives.live(serving);
+        if !self.apis.is_served(COMPONENTS) {
+            return Ok(Wanted::default());
+        }
+        let wanted = shared::wanted(&self.relatives.revisions(serving), world, types);
+        let objects: Vec<_> = wanted.objects.iter().map(dynamic).collect();
+        for object in &objects {
+            let is = live.iter().find(|live| is_same(live, object)).map(json);
+            self.applier.converge(object.clone(), is.as_ref(), converged).await?;
+        }
+        remove(self, &live, &objects, |_| true).await?;
+        Ok(wanted)
+    }
+
     /// Whether the cluster has an API for metrics. That it does not answer now is no reason to stop scaling.
     fn has_metrics(&self) -> bool {
         !self.metrics_api.store().is_empty()

@@ -1,6 +1,6 @@
-//! The state of a revision that a Deployment runs.
+//! The state of a revision that a Deployment or a StatefulSet runs.
 
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStatus, StatefulSet};
 use kube::ResourceExt;
 use openfunction_proto::core::NOT_READY_YET;
 
@@ -10,10 +10,12 @@ use crate::{
     validate::Valid,
 };
 
-/// Looks at the Deployment and its pods. `may_be_zero` says that a scaler takes a function that nobody calls to zero.
+/// Looks at the workload and its pods. `may_be_zero` says that a scaler takes a function that nobody calls to zero.
 pub fn rollout(valid: &Valid, world: &World, may_be_zero: bool) -> Observed {
     let was_running = valid.was_running();
-    let Some(deployment) = world.typed::<Deployment>(&valid.serving.name_any()) else {
+    let name = valid.serving.name_any();
+    let found = world.typed::<Deployment>(&name).or_else(|| world.typed::<StatefulSet>(&name).map(as_deployment));
+    let Some(deployment) = found else {
         return Observed::new("Starting", "Starting", NOT_READY_YET);
     };
     let status = deployment.status.clone().unwrap_or_default();
@@ -47,6 +49,20 @@ pub fn was_up(valid: &Valid, world: &World) -> bool {
 fn has_been_up(status: &DeploymentStatus) -> bool {
     let mut conditions = status.conditions.iter().flatten();
     conditions.any(|c| c.type_ == "Progressing" && c.reason.as_deref() == Some("NewReplicaSetAvailable"))
+}
+
+/// What a StatefulSet says, in the words of a Deployment; it has no conditions.
+fn as_deployment(set: StatefulSet) -> Deployment {
+    let replicas = set.spec.and_then(|spec| spec.replicas);
+    let status = set.status.map(|status| DeploymentStatus {
+        observed_generation: status.observed_generation,
+        replicas: Some(status.replicas),
+        updated_replicas: status.updated_replicas.or(Some(0)),
+        available_replicas: status.available_replicas,
+        ..DeploymentStatus::default()
+    });
+    let spec = DeploymentSpec { replicas, ..DeploymentSpec::default() };
+    Deployment { metadata: set.metadata, spec: Some(spec), status }
 }
 
 fn wanted(deployment: &Deployment) -> i32 {

@@ -10,6 +10,20 @@ use crate::{pod, validate::Valid};
 /// Port of the Service.
 pub const PORT: i32 = 80;
 
+/// The Service by which a proxy finds the pods of a revision, each of them.
+pub fn headless(valid: &Valid) -> Service {
+    let mut service = service(valid);
+    if let Some(spec) = &mut service.spec {
+        spec.cluster_ip = Some("None".to_owned());
+        // Names lead to pods, so the port is theirs.
+        spec.ports.iter_mut().flatten().for_each(|port| {
+            port.port = valid.port;
+            port.name = Some("function-port".to_owned());
+        });
+    }
+    service
+}
+
 /// The Service.
 pub fn service(valid: &Valid) -> Service {
     Service {

@@ -32,6 +32,15 @@ pub struct Settings {
         default_value = "keda/keda-add-ons-http-interceptor-proxy:8080"
     )]
     pub keda_http_interceptor: Interceptor,
+    /// Image of the proxy between Dapr's sidecar of a function and its pods.
+    #[arg(long, env = "DAPR_PROXY_IMAGE", value_name = "IMAGE", default_value = concat!("ghcr.io/openfunction/dapr-proxy:", env!("CARGO_PKG_VERSION")))]
+    pub dapr_proxy_image: String,
+    /// How many pods the Dapr proxy of a function has.
+    #[arg(long, env = "DAPR_PROXY_REPLICAS", value_name = "PODS", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..))]
+    pub dapr_proxy_replicas: i32,
+    /// Resources, as JSON, of the Dapr proxy's container.
+    #[arg(long, env = "DAPR_PROXY_RESOURCES", value_name = "JSON", default_value = "{}", value_parser = object)]
+    pub dapr_proxy_resources: Object,
 }
 
 /// A JSON object on the command line.

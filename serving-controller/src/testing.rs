@@ -9,6 +9,7 @@ use openfunction_proto::core::Serving;
 use serde_json::{Value, json};
 
 use crate::{
+    dapr::Components,
     engine::World,
     globals::Globals,
     settings::{Settings, tests::defaults},
@@ -24,6 +25,7 @@ pub struct Case {
     pub globals: Globals,
     pub has_metrics: bool,
     pub has_keda: bool,
+    pub components: Components,
     pub now: Timestamp,
 }
 
@@ -44,6 +46,7 @@ impl Case {
             globals: Globals::read(None, "knative-serving"),
             has_metrics: false,
             has_keda: false,
+            components: Components::default(),
             now: "2026-01-01T00:01:00Z".parse().unwrap(),
         }
     }
@@ -60,6 +63,7 @@ impl Case {
             globals: &self.globals,
             has_metrics: self.has_metrics,
             has_keda: self.has_keda,
+            components: &self.components,
             now: self.now,
         }
     }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     ABOUT,
+    dapr::{self, Mode},
     engine::{self, Engine},
     pod,
 };
@@ -27,9 +28,21 @@ pub enum Invalid {
         /// What it needs.
         needs: &'static str,
     },
-    /// Nothing calls the function over HTTP.
-    #[error("spec.triggers.http: Required value: functions that only events call are not available in this version")]
-    NotHttp,
+    /// Dapr is not installed.
+    #[error(
+        "spec: Dapr triggers, inputs, outputs and states need Dapr (components.dapr.io/v1alpha1), which the cluster does not have; install it, or set annotation openfunction.io/enable-dapr: \"false\""
+    )]
+    NoDapr,
+    /// A component is neither declared nor there.
+    #[error(
+        "{path}: Not found: {name:?}: neither bindings, pubsub and states of the function nor the namespace have a component of this name"
+    )]
+    Component {
+        /// Path of the field.
+        path: String,
+        /// Name of the component.
+        name: String,
+    },
     /// The template is no PodSpec.
     #[error("spec.template{0}")]
     Template(String),
@@ -49,7 +62,8 @@ impl Failure for Invalid {
     fn reason(&self) -> &'static str {
         match self {
             Self::Engine(_) | Self::Missing { .. } => "EngineUnavailable",
-            Self::NotHttp => "TriggerUnavailable",
+            Self::NoDapr => "DaprMissing",
+            Self::Component { .. } => "ComponentMissing",
             Self::Template(_) => "InvalidTemplate",
             Self::Value { .. } => "InvalidValue",
         }
@@ -69,6 +83,8 @@ pub struct Valid<'a> {
     pub function: String,
     /// What runs it.
     pub engine: &'static dyn Engine,
+    /// Whether it has Dapr, and how.
+    pub dapr: Mode,
     /// Port of the function's container.
     pub port: i32,
     /// The application protocol of that port, as `appProtocol` of a Service has it, if it is not HTTP/1.1.
@@ -97,7 +113,6 @@ pub const MAX_REPLICAS: i32 = 10;
 /// What cannot be built, with its field.
 pub fn validate(serving: &Serving) -> Result<Valid<'_>, Invalid> {
     let spec = &serving.spec.serving;
-    let http = spec.http().ok_or(Invalid::NotHttp)?;
     let name = engine::name_of(serving);
     let engine = engine::named(name).ok_or_else(|| Invalid::Engine(name.to_owned()))?;
     let template = match spec.template.clone().unwrap_or_else(|| json!({})) {
@@ -119,11 +134,12 @@ pub fn validate(serving: &Serving) -> Result<Valid<'_>, Invalid> {
     let triggers: Vec<_> = listed("spec.scaleOptions.keda.triggers", keda.triggers.clone())
         .chain(listed("spec.scaleOptions.keda.scaledObject.triggers", deprecated))
         .collect();
-    let port = http.port.filter(|port| *port != 0).unwrap_or(defaults::PORT);
+    let port = spec.http().and_then(|http| http.port).filter(|port| *port != 0).unwrap_or(defaults::PORT);
     Ok(Valid {
         serving,
         function: serving.labels().get(children::FUNCTION).cloned().unwrap_or_else(|| serving.name_any()),
         engine,
+        dapr: dapr::mode(serving)?,
         port,
         app_protocol: pod::app_protocol(&template, port),
         scale,
@@ -173,7 +189,10 @@ mod tests {
                 json!({"triggers": {"http": {"engine": "lambda"}}}),
                 "spec.triggers.http.engine: Unsupported value: \"lambda\": supported values: \"knative\"",
             ),
-            (json!({"triggers": {"dapr": [{"name": "a"}]}}), "spec.triggers.http: Required value"),
+            (
+                json!({"annotations": {"openfunction.io/enable-dapr": "true", "openfunction.io/dapr-service-mode": "shared"}}),
+                "spec.annotations[openfunction.io/dapr-service-mode]: Invalid value: \"shared\": must be standalone or sidecar",
+            ),
             (json!({"template": []}), "spec.template: must be an object, not []"),
             (json!({"template": {"containers": [{}]}}), "spec.template.containers[0].name: Required value"),
         ] {

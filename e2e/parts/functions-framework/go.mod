@@ -2,7 +2,13 @@ module openfunction.io/parts/functions-framework
 
 go 1.24
 
-tool github.com/OpenFunction/functions-framework-go/test/declarative/sync-http-variables
+tool (
+	github.com/OpenFunction/functions-framework-go/test/bindings/sender
+	github.com/OpenFunction/functions-framework-go/test/bindings/target
+	github.com/OpenFunction/functions-framework-go/test/declarative/sync-http-variables
+	github.com/OpenFunction/functions-framework-go/test/pubsub/pub
+	github.com/OpenFunction/functions-framework-go/test/pubsub/sub
+)
 
 require (
 	github.com/OpenFunction/functions-framework-go v0.5.0 // indirect

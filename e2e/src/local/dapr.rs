@@ -39,6 +39,13 @@ impl Part for Dapr {
         let mut images: Vec<_> =
             ["injector", "operator", "placement", "sentry"].iter().map(|name| image(name, &control_plane)).collect();
         images.push(image("daprd", &sidecar));
+        let functions = parts::FUNCTIONS_FRAMEWORK.built()?;
+        let version = parts::FUNCTIONS_FRAMEWORK.version;
+        // Functions that events call, for those who try it.
+        images.extend(
+            ["sender", "target", "pub", "sub"]
+                .map(|name| Image::of_program(format!("functions-framework/{name}:{version}"), &functions.join(name))),
+        );
         Ok(images)
     }
 

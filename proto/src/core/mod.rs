@@ -32,7 +32,7 @@ pub use serving::{
     TelemetryExporter, TracingConfig, TracingProvider, TrafficRequest, Triggers,
 };
 pub use serving_resource::{
-    NOT_READY_YET, NOTES, OPTIONS_IGNORED, PASSED_ON, SCALE_TO_ZERO_UNAVAILABLE, SCALER_UNAVAILABLE,
+    MAPPED, NOT_READY_YET, NOTES, OPTIONS_IGNORED, PASSED_ON, SCALE_TO_ZERO_UNAVAILABLE, SCALER_UNAVAILABLE,
     SETTINGS_UNREADABLE, ScalingStatus, Serving, ServingSpec, ServingStatus,
 };
 pub use status::{Backend, Blocker, BundleRevision, GitRevision, SourceResult};

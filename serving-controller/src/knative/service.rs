@@ -36,7 +36,7 @@ pub fn service(valid: &Valid, world: &World) -> Result<Value, Invalid> {
     let name = valid.serving.name_any();
     let live = world.find::<KnativeService>(&name);
     let (mut template, mut annotations) =
-        rendered(valid, live, || pod::template(valid, world, Shape { has_proxy: true }));
+        rendered(valid, live, || pod::template(valid, world, Shape { has_proxy: true, is_job: false }));
     let mut scaling = scaling(valid);
     if let Some(written) = scaling.remove(CONTAINER_CONCURRENCY) {
         template["spec"]["containerConcurrency"] = json!(container_concurrency(valid, &written)?);

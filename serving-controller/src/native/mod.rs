@@ -3,7 +3,7 @@
 
 mod autoscaler;
 mod budget;
-mod scaled_object;
+pub mod scaled_object;
 
 use controller_runtime::{children::json, conditions::NewCondition, optional::OptionalApi};
 use kube::ResourceExt;
@@ -97,7 +97,7 @@ impl Engine for Native {
         match scaling.scaler {
             Scaler::None => {}
             Scaler::Kubernetes => objects.push(json(&autoscaler::autoscaler(valid, bounds)?)),
-            Scaler::Keda => objects.push(scaled_object::scaled_object(valid, bounds)),
+            Scaler::Keda => objects.push(scaled_object::scaled_object(valid, "Deployment", bounds)),
         }
         if scaling.min > 1 {
             objects.push(json(&budget::budget(valid)));

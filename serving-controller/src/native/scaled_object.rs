@@ -8,14 +8,15 @@ use crate::{
     validate::{MANAGED, Valid},
 };
 
-/// The ScaledObject. Fields of `scaleOptions.keda.scaledObject` that we do not know go to KEDA as they are.
-pub fn scaled_object(valid: &Valid, (min, max): (i32, i32)) -> Value {
+/// The ScaledObject of a workload of a kind. Fields of `scaleOptions.keda.scaledObject` that we do not know go to KEDA as
+/// they are.
+pub fn scaled_object(valid: &Valid, kind: &str, (min, max): (i32, i32)) -> Value {
     let name = valid.serving.name_any();
     let options = valid.keda.scaled_object.clone().unwrap_or_default();
     let mut spec: Map<String, Value> = options.unknown.clone().into_iter().collect();
     let triggers: Vec<_> = valid.triggers.iter().map(|(_, trigger)| trigger).collect();
     let fields = json!({
-        "scaleTargetRef": {"name": name, "kind": "Deployment", "envSourceContainerName": pod::FUNCTION},
+        "scaleTargetRef": {"name": name, "kind": kind, "envSourceContainerName": pod::FUNCTION},
         "minReplicaCount": min,
         "maxReplicaCount": max,
         "triggers": triggers,

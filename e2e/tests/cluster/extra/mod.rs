@@ -1,5 +1,6 @@
 //! Parts that are there only when they are asked for (`cargo local up --with all`).
 
+mod async_functions;
 mod autoscaler;
 mod brokers;
 mod build_runs;

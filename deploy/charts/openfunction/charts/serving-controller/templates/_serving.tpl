@@ -1,4 +1,5 @@
 {{- define "serving-controller.env" -}}
+{{- $settings := include "openfunction.settings" . | fromYaml -}}
 - name: CLUSTER_DOMAIN
   value: {{ .Values.global.clusterDomain | quote }}
 - name: CONFIG_MAP
@@ -13,6 +14,12 @@
   value: {{ .Values.knative.namespace | quote }}
 - name: KEDA_HTTP_INTERCEPTOR
   value: {{ .Values.keda.httpInterceptor | quote }}
+- name: DAPR_PROXY_IMAGE
+  value: {{ .Values.dapr.proxy.image | default (include "openfunction.image" (list $settings . "dapr-proxy")) | quote }}
+- name: DAPR_PROXY_REPLICAS
+  value: {{ .Values.dapr.proxy.replicas | quote }}
+- name: DAPR_PROXY_RESOURCES
+  value: {{ .Values.dapr.proxy.resources | toJson | quote }}
 {{- end }}
 
 {{- define "serving-controller.rules.own" -}}
@@ -36,9 +43,14 @@
 - apiGroups: [core.openfunction.io]
   resources: [servings/finalizers]
   verbs: [update]
-# Engines native and keda: a Deployment runs the function. What a revision has goes when it is parked.
+# A Deployment runs the function, or a StatefulSet, and a Deployment its Dapr proxy. What a revision has goes when it is
+# parked.
 - apiGroups: [apps]
-  resources: [deployments]
+  resources: [deployments, statefulsets]
+  verbs: [get, list, watch, create, patch, delete]
+# Functions that run as Jobs,
+- apiGroups: [batch]
+  resources: [jobs]
   verbs: [get, list, watch, create, patch, delete]
 # The Serving's own Service is its backend.
 - apiGroups: [""]
@@ -48,9 +60,9 @@
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
   verbs: [get, list, watch, create, patch, delete]
-# or a ScaledObject where KEDA shall;
+# or a ScaledObject or ScaledJob where KEDA shall;
 - apiGroups: [keda.sh]
-  resources: [scaledobjects]
+  resources: [scaledobjects, scaledjobs]
   verbs: [get, list, watch, create, patch, delete]
 # several replicas are not disrupted all at once.
 - apiGroups: [policy]
@@ -59,6 +71,10 @@
 # Engine keda: an HTTPScaledObject scales it.
 - apiGroups: [http.keda.sh]
   resources: [httpscaledobjects]
+  verbs: [get, list, watch, create, patch, delete]
+# Functions with Dapr: the components that they declare. Those of others are read for their type.
+- apiGroups: [dapr.io]
+  resources: [components]
   verbs: [get, list, watch, create, patch, delete]
 # Engine knative: a Knative Service is all there is.
 - apiGroups: [serving.knative.dev]

@@ -1,0 +1,152 @@
+//! The Dapr Components of a function: those that it declares, and those that it only names.
+
+use std::collections::BTreeMap;
+
+use controller_runtime::{
+    children::{self, json},
+    names::{self, DNS_LABEL},
+    optional::OptionalApi,
+};
+use openfunction_proto::core::{ComponentSpec, ServingImpl};
+use serde_json::{Value, json};
+
+use super::{Mode, app_id, jetstream, object, triggers};
+use crate::{
+    ABOUT,
+    validate::{Invalid, MANAGED, Valid},
+};
+
+/// Dapr's Components; where they are served, Dapr is installed.
+pub const COMPONENTS: OptionalApi = OptionalApi { group: "dapr.io", version: "v1alpha1", plural: "components" };
+
+/// The types of components that are there, by name.
+pub type Types<'a> = dyn Fn(&str) -> Option<String> + Sync + 'a;
+
+/// A component that the function declares.
+#[derive(Clone, Debug, PartialEq)]
+struct Declared<'a> {
+    /// The first part of its type: `bindings`, `pubsub` or `state`.
+    block: &'static str,
+    key: &'a str,
+    spec: &'a ComponentSpec,
+}
+
+fn declared(spec: &ServingImpl) -> impl Iterator<Item = Declared<'_>> {
+    let bindings = spec.bindings.iter().map(|(key, spec)| Declared { block: "bindings", key, spec });
+    let pubsub = spec.pubsub.iter().map(|(key, spec)| Declared { block: "pubsub", key, spec });
+    let states = spec.states.iter();
+    let states = states.filter_map(|(key, state)| Some(Declared { block: "state", key, spec: state.spec.as_ref()? }));
+    bindings.chain(pubsub).chain(states)
+}
+
+/// What a component is made as; its name tells its content, so that revisions which declare the same share one, and no
+/// message broker is asked twice (design §7).
+fn made(function: &str, app_id: &str, of: &Declared) -> (String, ComponentSpec) {
+    let mut spec = jetstream::mapped(of.spec).map_or_else(|| of.spec.clone(), |(spec, _)| spec);
+    if spec.version.is_empty() {
+        spec.version = "v1".to_owned();
+    }
+    for setting in &mut spec.metadata {
+        // Clients of Go write what is not there as empty.
+        setting.secret_key_ref =
+            setting.secret_key_ref.take().filter(|key| !key.name.is_empty() || !key.key.is_empty());
+    }
+    let hash = names::hash(&json!([of.key, app_id, spec]));
+    let label: String =
+        of.key.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    (names::child(&format!("{function}-{}-{}", of.block, label.trim_matches('-')), &hash, DNS_LABEL), spec)
+}
+
+/// The Components of a revision. They belong to every revision that declares the same.
+pub fn components(valid: &Valid) -> Vec<Value> {
+    let app_id = app_id(valid);
+    let spec = &valid.serving.spec.serving;
+    let metadata = |name: String| {
+        let labels = [(children::FUNCTION, valid.function.as_str()), (children::MANAGED_BY, ABOUT.name), MANAGED];
+        let labels: BTreeMap<_, _> = labels.into_iter().collect();
+        json!({"name": name, "namespace": valid.serving.metadata.namespace, "labels": labels})
+    };
+    declared(spec)
+        .map(|component| made(&valid.function, &app_id, &component))
+        .map(|(name, spec)| object("Component", metadata(name), json(&spec), app_id.clone()))
+        .collect()
+}
+
+/// Sentences about components of NATS Streaming.
+pub fn mapped(spec: &ServingImpl) -> Vec<String> {
+    let sentence = |component: Declared| {
+        let (_, dropped) = jetstream::mapped(component.spec)?;
+        let dropped = if dropped.is_empty() { String::new() } else { format!(", without {}", dropped.join(", ")) };
+        Some(format!("pubsub.{}: NATS Streaming is no more; it is made as pubsub.jetstream{dropped}", component.key))
+    };
+    declared(spec).filter_map(sentence).collect()
+}
+
+/// The components that a function speaks of, as Dapr knows them: by the name that the function has for each.
+#[derive(Clone, Debug, Default)]
+pub struct Components {
+    by_name: BTreeMap<(String, Option<String>), (String, String)>,
+}
+
+impl Components {
+    /// Looks up every component that a revision speaks of. `types` are those of components that are there.
+    ///
+    /// # Errors
+    /// A component that is neither declared nor there, with the field that names it.
+    pub fn of(valid: &Valid, types: &Types) -> Result<Self, Invalid> {
+        let mut found = Self::default();
+        if valid.dapr == Mode::Off {
+            // Nobody may look for what is not there.
+            for (_, name, type_) in named(&valid.serving.spec.serving) {
+                let known = resolve(valid, &name, type_.as_deref(), types);
+                found.by_name.insert((name.clone(), type_), known.unwrap_or((name, String::new())));
+            }
+            return Ok(found);
+        }
+        for (path, name, type_) in named(&valid.serving.spec.serving) {
+            let known = resolve(valid, &name, type_.as_deref(), types)
+                .ok_or_else(|| Invalid::Component { path, name: name.clone() })?;
+            found.by_name.insert((name, type_), known);
+        }
+        Ok(found)
+    }
+
+    /// Name and type of a component.
+    pub fn get<'a>(&'a self, name: &'a str, type_: Option<&'a str>) -> (&'a str, &'a str) {
+        let known = self.by_name.get(&(name.to_owned(), type_.map(str::to_owned)));
+        known.map_or((name, type_.unwrap_or_default()), |(name, type_)| (name, type_))
+    }
+}
+
+/// Every component that a function speaks of: the field, the name, and the type if it says one.
+fn named(spec: &ServingImpl) -> Vec<(String, String, Option<String>)> {
+    let triggers = triggers(spec).into_iter().enumerate();
+    let triggers =
+        triggers.map(|(index, trigger)| (format!("spec.triggers.dapr[{index}].name"), trigger.name, trigger.type_));
+    let inputs = spec.triggers.iter().flat_map(|triggers| &triggers.inputs).enumerate();
+    let inputs = inputs.filter_map(|(index, input)| {
+        let dapr = input.dapr.clone()?;
+        Some((format!("spec.triggers.inputs[{index}].dapr.name"), dapr.name, dapr.type_))
+    });
+    let outputs = spec.outputs.iter().enumerate().filter_map(|(index, output)| {
+        let dapr = output.dapr.clone()?;
+        Some((format!("spec.outputs[{index}].dapr.name"), dapr.name.or(dapr.component)?, dapr.type_))
+    });
+    let states = spec.states.keys().map(|key| (format!("spec.states.{key}"), key.clone(), None));
+    triggers.chain(inputs).chain(outputs).chain(states).collect()
+}
+
+/// Name and type of a component: one that is declared, first in the block that the type names (B-74), else one that is
+/// there.
+fn resolve(valid: &Valid, name: &str, type_: Option<&str>, types: &Types) -> Option<(String, String)> {
+    let spec = &valid.serving.spec.serving;
+    let block = type_.unwrap_or_default().split('.').next().unwrap_or_default();
+    let of_name = || declared(spec).filter(|component| component.key == name);
+    let component = of_name().find(|component| component.block == block).or_else(|| of_name().next());
+    if let Some(component) = component {
+        let (name, made) = made(&valid.function, &app_id(valid), &component);
+        return Some((name, made.type_));
+    }
+    let type_ = type_.map(str::to_owned).or_else(|| types(name))?;
+    Some((name.to_owned(), type_))
+}

@@ -1,0 +1,89 @@
+//! NATS Streaming, which is no more: its components are made as those of `JetStream` (goals TR19, EV19, EV20).
+
+use openfunction_proto::core::{ComponentMetadata, ComponentSpec};
+use serde_json::Value;
+
+/// Type of the components that are mapped.
+const STREAMING: &str = "pubsub.natsstreaming";
+
+/// Settings with the same meaning under another name.
+const RENAMED: &[(&str, &str)] = &[
+    ("natsURL", "natsURL"),
+    ("durableSubscriptionName", "durableName"),
+    ("queueGroupName", "queueGroupName"),
+    ("consumerID", "queueGroupName"),
+    ("ackWaitTime", "ackWait"),
+    ("maxInFlight", "maxAckPending"),
+    ("startAtSequence", "startSequence"),
+    ("startAtTime", "startTime"),
+];
+
+/// Settings that say where a subscription begins, when they are true or given at all.
+const POLICIES: &[(&str, &str)] = &[
+    ("startAtSequence", "sequence"),
+    ("startAtTime", "time"),
+    ("startWithLastReceived", "last"),
+    ("deliverNew", "new"),
+    ("deliverAll", "all"),
+];
+
+/// What a component becomes, and the settings that have no counterpart; none for any other component.
+pub fn mapped(spec: &ComponentSpec) -> Option<(ComponentSpec, Vec<String>)> {
+    if spec.type_ != STREAMING {
+        return None;
+    }
+    let find = |name: &str| spec.metadata.iter().find(|setting| setting.name == name);
+    let is_set = |setting: &ComponentMetadata| {
+        !matches!(&setting.value, Some(Value::Bool(false))) && setting.value != Some(Value::from("false"))
+    };
+    let mut metadata: Vec<ComponentMetadata> = Vec::new();
+    for (from, to) in RENAMED {
+        if let Some(setting) = find(from)
+            && !metadata.iter().any(|known| known.name == *to)
+        {
+            metadata.push(ComponentMetadata { name: (*to).to_owned(), ..setting.clone() });
+        }
+    }
+    if let Some((_, policy)) = POLICIES.iter().find(|(name, _)| find(name).is_some_and(is_set)) {
+        let policy = Some(Value::from(*policy));
+        metadata.push(ComponentMetadata { name: "deliverPolicy".to_owned(), value: policy, ..Default::default() });
+    }
+    let is_known = |name: &str| RENAMED.iter().chain(POLICIES).any(|(known, _)| *known == name);
+    let dropped = spec.metadata.iter().map(|setting| setting.name.clone()).filter(|name| !is_known(name)).collect();
+    Some((ComponentSpec { type_: "pubsub.jetstream".to_owned(), metadata, ..spec.clone() }, dropped))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn tr19_nats_streaming_becomes_jetstream() {
+        let setting = |name: &str, value: Value| json!({"name": name, "value": value});
+        let of = |metadata: Value| -> ComponentSpec {
+            serde_json::from_value(json!({"type": "pubsub.natsstreaming", "version": "v1", "metadata": metadata}))
+                .unwrap()
+        };
+        let spec = of(json!([
+            setting("natsURL", json!("nats://nats:4222")),
+            setting("natsStreamingClusterID", json!("stan")),
+            setting("subscriptionType", json!("queue")),
+            setting("durableSubscriptionName", json!("ImDurable")),
+            setting("consumerID", json!("c")),
+            setting("deliverAll", json!("true")),
+            setting("deliverNew", json!("false"))
+        ]));
+        let (mapped, dropped) = mapped(&spec).unwrap();
+        let expected = json!([
+            setting("natsURL", json!("nats://nats:4222")),
+            setting("durableName", json!("ImDurable")),
+            setting("queueGroupName", json!("c")),
+            setting("deliverPolicy", json!("all"))
+        ]);
+        assert_eq!((mapped.type_.as_str(), json!(mapped.metadata)), ("pubsub.jetstream", expected));
+        assert_eq!(dropped, ["natsStreamingClusterID", "subscriptionType"]);
+        assert_eq!(super::mapped(&ComponentSpec { type_: "pubsub.redis".to_owned(), ..spec }), None);
+    }
+}

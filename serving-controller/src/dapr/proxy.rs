@@ -1,0 +1,101 @@
+//! The Dapr proxy of a function: one pod with Dapr's sidecar for all pods of the function, which need none then, and may
+//! go to zero (mode `standalone`).
+
+use std::collections::BTreeMap;
+
+use controller_runtime::{
+    children,
+    names::{self, DNS_LABEL},
+};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::ResourceExt;
+use serde_json::{Value, json};
+
+use super::{annotations, protocol, triggers};
+use crate::{ABOUT, context, engine::World, validate::Valid};
+
+/// Label of the proxy, with the Function that it is of.
+pub const PROXY: &str = "openfunction.io/proxy";
+/// Annotation of its pods with the components that its sidecar has loaded: Dapr loads them when it starts.
+const LOADED: &str = "openfunction.io/components";
+/// Name of its container.
+const CONTAINER: &str = "dapr-proxy";
+/// Port of its probe.
+const PROBE: i32 = 8081;
+
+/// Name of the proxy of a Function.
+fn name(function: &str) -> String {
+    names::child(function, CONTAINER, DNS_LABEL)
+}
+
+/// The proxy of a Function, for the revision that gets its events. `loaded` are the names of the components that its
+/// sidecar shall know.
+pub fn proxy(valid: &Valid, world: &World, loaded: &[String]) -> Value {
+    let settings = world.settings;
+    let namespace = valid.serving.namespace().unwrap_or_default();
+    let labels = [(children::FUNCTION, valid.function.as_str()), (PROXY, valid.function.as_str())];
+    let labels: BTreeMap<_, _> =
+        labels.into_iter().chain([(children::MANAGED_BY, ABOUT.name), ("openfunction.io/managed", "true")]).collect();
+    let is_of_dapr = |key: &str| key.starts_with("dapr.io/");
+    let mut pod_annotations: BTreeMap<_, _> =
+        annotations(valid, true, false).into_iter().filter(|(key, _)| is_of_dapr(key)).collect();
+    // Other pods speak with it.
+    pod_annotations.entry("dapr.io/sidecar-listen-addresses".to_owned()).or_insert_with(|| "[::],0.0.0.0".to_owned());
+    pod_annotations.insert(LOADED.to_owned(), names::hash(&loaded));
+    let target = format!("{}.{namespace}.svc.{}:{}", valid.serving.name_any(), settings.cluster_domain, valid.port);
+    let value = |name: &str, value: &str| json!({"name": name, "value": value.replace('$', "$$")});
+    let container = json!({
+        "name": CONTAINER,
+        "image": settings.dapr_proxy_image,
+        "imagePullPolicy": "IfNotPresent",
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "ports": [{"name": "function-port", "containerPort": valid.port, "protocol": "TCP"}],
+        "env": [
+            value("APP_PROTOCOL", &protocol(valid)),
+            value("PORT", &valid.port.to_string()),
+            value("PROBE_PORT", &PROBE.to_string()),
+            value("TARGET", &target),
+            value("FUNC_CONTEXT", &context::contexts(valid, world).v1beta1),
+        ],
+        "readinessProbe": {"httpGet": {"path": "/ready", "port": PROBE}, "periodSeconds": 1},
+        "resources": settings.dapr_proxy_resources,
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": true,
+            "runAsNonRoot": true,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    });
+    let mut spec = json!({"automountServiceAccountToken": true, "containers": [container]});
+    if let Some(name) = valid.serving.spec.image_credentials.as_ref().and_then(|secret| secret.name.clone()) {
+        spec["imagePullSecrets"] = json!([{ "name": name }]);
+    }
+    // Two sidecars that read would read some events twice (B-73); two that only write do no harm.
+    let strategy = match triggers(&valid.serving.spec.serving).is_empty() {
+        false => json!({"type": "Recreate"}),
+        true => json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}),
+    };
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": name(&valid.function), "namespace": namespace, "labels": labels},
+        "spec": {
+            "replicas": settings.dapr_proxy_replicas,
+            "selector": {"matchLabels": {PROXY: valid.function}},
+            "strategy": strategy,
+            "revisionHistoryLimit": 1,
+            "template": {"metadata": {"labels": labels, "annotations": pod_annotations}, "spec": spec},
+        },
+    })
+}
+
+/// Whether a proxy is as it should be, and answers.
+pub fn proxy_is_ready(live: Option<&Deployment>) -> bool {
+    live.is_some_and(|live| {
+        let status = live.status.clone().unwrap_or_default();
+        let wanted = live.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+        status.observed_generation >= live.metadata.generation
+            && status.updated_replicas.unwrap_or(0) >= wanted
+            && status.available_replicas.unwrap_or(0) >= wanted
+    })
+}

@@ -1,0 +1,147 @@
+//! What a revision sees of its Function's other revisions, and of what all of them have in common.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use controller_runtime::{
+    children::{self, dynamic},
+    index::Index,
+    process,
+    watch::Shared,
+};
+use futures::stream::BoxStream;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::{Resource, ResourceExt, api::DynamicObject, runtime::reflector::ObjectRef};
+use openfunction_proto::core::Serving;
+
+use crate::{ABOUT, dapr::PROXY, foreign::Component};
+
+/// The caches of it.
+pub struct Relatives {
+    servings: Shared<Serving>,
+    by_function: Index<Serving>,
+    components: Shared<Component>,
+    components_of: Index<Component>,
+    deployments: Shared<Deployment>,
+    proxies_of: Index<Deployment>,
+}
+
+/// Leaves of a Component that is not ours what is asked of it: its type.
+pub fn forget_of_others(component: &mut Component) {
+    if component.labels().get(children::MANAGED_BY).map(String::as_str) != Some(ABOUT.name) {
+        component.spec.retain(|field, _| field == "type");
+        component.rest.clear();
+    }
+}
+
+fn key(namespace: Option<&str>, function: &str) -> String {
+    format!("{}/{function}", namespace.unwrap_or_default())
+}
+
+/// The Function that an object is of, by a label.
+fn of<K: Resource>(object: &K, label: &str) -> Vec<String> {
+    let function = object.labels().get(label);
+    function.map(|function| key(object.meta().namespace.as_deref(), function)).into_iter().collect()
+}
+
+/// The Function that an object of ours is of.
+fn of_ours(component: &Component) -> Vec<String> {
+    let is_ours = component.labels().get(children::MANAGED_BY).map(String::as_str) == Some(ABOUT.name);
+    if is_ours { of(component, children::FUNCTION) } else { Vec::new() }
+}
+
+impl Relatives {
+    /// Indexes the caches.
+    pub fn new(servings: &Shared<Serving>, components: &Shared<Component>, deployments: &Shared<Deployment>) -> Self {
+        Self {
+            servings: servings.clone(),
+            by_function: servings.index(|serving| of(serving, children::FUNCTION)),
+            components: components.clone(),
+            components_of: components.index(of_ours),
+            deployments: deployments.clone(),
+            proxies_of: deployments.index(|deployment| of(deployment, PROXY)),
+        }
+    }
+
+    /// Whether all Components are known.
+    pub fn are_known(&self) -> bool {
+        self.components.is_synced()
+    }
+
+    /// Every revision of a Serving's Function, in the order of their names.
+    pub fn revisions(&self, serving: &Serving) -> Vec<Arc<Serving>> {
+        let mut revisions: Vec<_> =
+            of(serving, children::FUNCTION).iter().flat_map(|function| self.by_function.get(function)).collect();
+        if revisions.is_empty() {
+            // Made by hand, without a Function.
+            revisions.push(Arc::new(serving.clone()));
+        }
+        revisions.sort_by_key(|revision| revision.name_any());
+        revisions
+    }
+
+    /// What the Function's revisions have in common, as it is.
+    pub fn live(&self, serving: &Serving) -> Vec<DynamicObject> {
+        let functions = of(serving, children::FUNCTION);
+        let components = functions.iter().flat_map(|function| self.components_of.get(function));
+        let proxies = functions.iter().flat_map(|function| self.proxies_of.get(function));
+        components.map(|component| dynamic(&*component)).chain(proxies.map(|proxy| dynamic(&*proxy))).collect()
+    }
+
+    /// The proxy of the Function.
+    pub fn proxy(&self, serving: &Serving) -> Option<Arc<Deployment>> {
+        of(serving, children::FUNCTION).iter().flat_map(|function| self.proxies_of.get(function)).next()
+    }
+
+    /// The type of a component that is there.
+    pub fn type_of(&self, namespace: &str, name: &str) -> Option<String> {
+        self.components.store().get(&ObjectRef::new(name).within(namespace))?.type_().map(str::to_owned)
+    }
+
+    /// Servings that a change concerns: those of the Function of a Component of ours or of a proxy; for any other
+    /// Component, those of its namespace that name it; and for a Serving the others of its Function.
+    pub fn triggers(&self) -> Vec<BoxStream<'static, ObjectRef<Serving>>> {
+        let by_function = self.by_function.clone();
+        let relatives = move |functions: Vec<String>| -> Vec<ObjectRef<Serving>> {
+            let servings: BTreeSet<_> = functions
+                .iter()
+                .flat_map(|function| by_function.get(function))
+                .map(|serving| (serving.namespace().unwrap_or_default(), serving.name_any()))
+                .collect();
+            servings.into_iter().map(|(namespace, name)| ObjectRef::new(&name).within(&namespace)).collect()
+        };
+        let (of_component, of_proxy, of_serving) = (relatives.clone(), relatives.clone(), relatives);
+        let servings = self.servings.clone();
+        let components = process::triggers(&self.components, move |component: &Component| {
+            let functions = of_ours(component);
+            if !functions.is_empty() {
+                return of_component(functions);
+            }
+            let names_it = |serving: &Arc<Serving>| {
+                serving.namespace() == component.namespace() && speaks_of(serving, &component.name_any())
+            };
+            let all = servings.store().state();
+            all.iter().filter(|serving| names_it(serving)).map(|serving| ObjectRef::from_obj(&**serving)).collect()
+        });
+        let proxies = process::triggers(&self.deployments, move |deployment| of_proxy(of(deployment, PROXY)));
+        let revisions = process::triggers(&self.servings, move |serving| of_serving(of(serving, children::FUNCTION)));
+        vec![components, proxies, revisions]
+    }
+}
+
+/// Whether a revision may speak of a component of a name.
+fn speaks_of(serving: &Serving, name: &str) -> bool {
+    let spec = &serving.spec.serving;
+    crate::dapr::triggers(spec).iter().any(|trigger| trigger.name == name)
+        || spec.states.contains_key(name)
+        || spec
+            .outputs
+            .iter()
+            .filter_map(|output| output.dapr.as_ref())
+            .any(|dapr| dapr.name.as_deref() == Some(name) || dapr.component.as_deref() == Some(name))
+        || spec
+            .triggers
+            .iter()
+            .flat_map(|triggers| &triggers.inputs)
+            .filter_map(|input| input.dapr.as_ref())
+            .any(|dapr| dapr.name == name)
+}
