@@ -366,6 +366,53 @@ mod tests {
         );
     }
 
+    /// The vectors of core-behaviour §5.7, with our names of components.
+    #[test]
+    fn functions_that_events_call_read_what_the_original_wrote() {
+        let part = |type_: &str| json!({"type": type_, "version": "v1", "metadata": []});
+        let cron = rendered(
+            json!({}),
+            json!({"image": "a", "version": "latest", "bindings": {"every5s": part("bindings.cron")},
+                "triggers": {"dapr": [{"name": "every5s", "type": "bindings.cron", "inputName": "tick"}]}}),
+        );
+        let name = cron.v1beta1.split("componentName\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+        assert!(name.starts_with("orders-bindings-every5s-"), "{name}");
+        assert_eq!(
+            cron.v1beta1,
+            format!(
+                r#"{{"name":"orders","version":"latest","inputs":{{"tick":{{"uri":"every5s","componentName":"{name}","componentType":"bindings.cron"}}}},"runtime":"Async","port":"8080"}}"#
+            )
+        );
+        assert_eq!(
+            cron.v1beta2,
+            format!(
+                r#"{{"name":"orders","version":"latest","triggers":{{"dapr":[{{"name":"{name}","type":"bindings.cron","inputName":"tick"}}]}}}}"#
+            )
+        );
+        let billing = rendered(
+            json!({}),
+            json!({"image": "a", "version": "v2", "pubsub": {"bus": part("pubsub.redis")}, "states": {"ledger": {"spec": part("state.redis")}},
+                "triggers": {"dapr": [{"name": "bus", "type": "pubsub.redis", "topic": "paid"}, {"name": "bus", "type": "pubsub.redis", "topic": "sent"}]},
+                "outputs": [{"dapr": {"name": "bus", "type": "pubsub.redis", "topic": "invoiced", "outputName": "done"}}]}),
+        );
+        let [old, new] = [&billing.v1beta1, &billing.v1beta2].map(|text| serde_json::from_str::<Value>(text).unwrap());
+        assert_eq!(
+            (&old["inputs"]["bus"]["uri"], &old["inputs"]["bus-sent"]["uri"]),
+            (&json!("paid"), &json!("sent")),
+            "B-77"
+        );
+        assert_eq!(
+            (&old["outputs"]["done"]["uri"], &new["outputs"]["bus"]["topic"]),
+            (&json!("invoiced"), &json!("invoiced")),
+            "B-77"
+        );
+        let bus = old["inputs"]["bus"]["componentName"].clone();
+        assert_eq!((&old["outputs"]["done"]["componentName"], &new["triggers"]["dapr"][0]["name"]), (&bus, &bus));
+        let ledger = &old["states"]["ledger"];
+        assert!(ledger["componentName"].as_str().unwrap().starts_with("orders-state-ledger-"), "{ledger}");
+        assert_eq!((&ledger["componentType"], &old["runtime"]), (&json!("state.redis"), &json!("Async")));
+    }
+
     #[test]
     fn plugins_of_the_annotation_stand_around_those_of_tracing() {
         let annotations = json!({"plugins": "order: [audit, log]", "plugins.tracing": "enabled: true\nprovider: {name: skywalking, oapServer: 'oap.obs:11800'}"});

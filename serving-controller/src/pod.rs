@@ -95,6 +95,7 @@ fn pod_spec(valid: &Valid, world: &World, shape: Shape) -> Map<String, Value> {
                 containers.push(container);
             }
         }
+        containers.extend(dapr::relay(valid, world));
     }
     pod
 }

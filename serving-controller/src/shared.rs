@@ -74,3 +74,77 @@ fn owned(mut object: Value, by: &[&Valid]) -> Value {
     object["metadata"]["ownerReferences"] = by.iter().map(reference).collect();
     object
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Case;
+
+    /// A revision of an async function, made some seconds after the first.
+    fn revision(name: &str, second: u32, state: &str, more: &Value) -> Arc<Serving> {
+        let bus = json!({"type": "pubsub.redis", "version": "v1", "metadata": [{"name": "redisHost", "value": "redis:6379"}]});
+        let mut spec =
+            json!({"image": "a", "triggers": {"dapr": [{"name": "bus", "topic": "t"}]}, "pubsub": {"bus": bus}});
+        more.as_object().unwrap().iter().for_each(|(field, value)| spec[field] = value.clone());
+        let metadata = json!({"name": name, "namespace": "shop", "uid": format!("uid-{name}"), "labels": {"openfunction.io/function": "orders"},
+            "creationTimestamp": format!("2026-01-01T00:00:{second:02}Z")});
+        Arc::new(
+            serde_json::from_value(json!({"metadata": metadata, "spec": spec, "status": {"state": state}})).unwrap(),
+        )
+    }
+
+    fn wanted_by(revisions: &[Arc<Serving>]) -> Shared {
+        let case = Case::new(json!({}));
+        wanted(revisions, &case.world(), &|_| None)
+    }
+
+    fn owners(object: &Value) -> Vec<&str> {
+        let owners = object.pointer("/metadata/ownerReferences").unwrap().as_array().unwrap();
+        owners.iter().map(|owner| owner["name"].as_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn ou8_revisions_that_declare_the_same_component_share_it() {
+        let both = [revision("orders-1", 1, "Running", &json!({})), revision("orders-2", 2, "Starting", &json!({}))];
+        let shared = wanted_by(&both);
+        let kinds: Vec<_> = shared.objects.iter().map(|object| object["kind"].as_str().unwrap()).collect();
+        assert_eq!(kinds, ["Component", "Deployment"], "one of each");
+        assert_eq!(owners(&shared.objects[0]), ["orders-1", "orders-2"]);
+        assert_eq!(shared.objects[0]["scopes"], json!(["orders-shop"]));
+        // One that is parked lets go of it.
+        let parked = [revision("orders-1", 1, "Suspended", &json!({"suspend": true})), both[1].clone()];
+        assert_eq!(owners(&wanted_by(&parked).objects[0]), ["orders-2"]);
+        let all_parked = [revision("orders-1", 1, "Suspended", &json!({"suspend": true}))];
+        assert!(wanted_by(&all_parked).objects.is_empty());
+    }
+
+    #[test]
+    fn b73_events_go_to_the_newest_revision_that_runs() {
+        let receiver = |first: &str, second: &str| {
+            wanted_by(&[revision("orders-1", 1, first, &json!({})), revision("orders-2", 2, second, &json!({}))])
+                .receiver
+        };
+        assert_eq!(receiver("Running", "Starting").as_deref(), Some("orders-1"));
+        assert_eq!(receiver("Running", "Running").as_deref(), Some("orders-2"));
+        assert_eq!(receiver("Running", "Failed").as_deref(), Some("orders-1"));
+        assert_eq!(receiver("Starting", "Starting").as_deref(), Some("orders-2"));
+        let sidecars = json!({"annotations": {"openfunction.io/dapr-service-mode": "sidecar"}});
+        let shared = wanted_by(&[revision("orders-1", 1, "Running", &sidecars)]);
+        assert_eq!((shared.receiver, shared.objects.len()), (None, 1), "no proxy with sidecars");
+    }
+
+    #[test]
+    fn b73_the_sidecar_of_events_ends_before_the_next_begins() {
+        let proxy = |more: &Value| {
+            let shared = wanted_by(&[revision("orders-1", 1, "Running", more)]);
+            shared.objects.into_iter().find(|object| object["kind"] == "Deployment").unwrap()
+        };
+        let events = proxy(&json!({}));
+        assert_eq!(events["spec"]["strategy"]["type"], "Recreate");
+        let target = "orders-1.shop.svc.cluster.local:8080";
+        assert!(events.to_string().contains(target), "{events}");
+        let outputs =
+            json!({"triggers": {"http": {"port": 9000}}, "outputs": [{"dapr": {"name": "bus", "topic": "t"}}]});
+        assert_eq!(proxy(&outputs)["spec"]["strategy"]["type"], "RollingUpdate");
+    }
+}

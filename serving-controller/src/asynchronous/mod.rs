@@ -140,3 +140,6 @@ impl Engine for Asynchronous {
         keda.into_iter().chain(ignored::condition("async", unused)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

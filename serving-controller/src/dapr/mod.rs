@@ -16,7 +16,7 @@ use crate::{
 };
 
 pub use components::{COMPONENTS, Components, Types, components, mapped};
-pub use proxy::{PROXY, proxy, proxy_is_ready};
+pub use proxy::{PROXY, has_relay, proxy, proxy_is_ready, relay, relay_port};
 
 /// Annotation that switches Dapr on or off.
 pub const ENABLE: &str = "openfunction.io/enable-dapr";
@@ -119,6 +119,9 @@ pub fn annotations(valid: &Valid, has_sidecar: bool, is_knative: bool) -> BTreeM
     for (name, value) in defaults.into_iter().filter(|(_, value)| !value.is_empty()) {
         annotations.entry(name.to_owned()).or_insert(value);
     }
+    if has_relay(valid) {
+        annotations.insert("dapr.io/app-port".to_owned(), relay_port(valid).to_string());
+    }
     annotations.insert("dapr.io/enabled".to_owned(), has_sidecar.to_string());
     annotations
 }
@@ -137,3 +140,6 @@ pub fn variables(valid: &Valid, world: &World) -> Vec<(&'static str, String)> {
 fn object(kind: &str, metadata: Value, spec: Value, app_id: String) -> Value {
     serde_json::json!({"apiVersion": "dapr.io/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec, "scopes": [app_id]})
 }
+
+#[cfg(test)]
+mod tests;

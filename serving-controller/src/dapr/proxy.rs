@@ -11,7 +11,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::{annotations, protocol, triggers};
+use super::{Mode, annotations, protocol, triggers};
 use crate::{ABOUT, context, engine::World, validate::Valid};
 
 /// Label of the proxy, with the Function that it is of.
@@ -20,8 +20,8 @@ pub const PROXY: &str = "openfunction.io/proxy";
 const LOADED: &str = "openfunction.io/components";
 /// Name of its container.
 const CONTAINER: &str = "dapr-proxy";
-/// Port of its probe.
-const PROBE: i32 = 8081;
+/// Port on which Dapr calls it within a pod of the function.
+const RELAY: i32 = 50080;
 
 /// Name of the proxy of a Function.
 fn name(function: &str) -> String {
@@ -43,31 +43,7 @@ pub fn proxy(valid: &Valid, world: &World, loaded: &[String]) -> Value {
     pod_annotations.entry("dapr.io/sidecar-listen-addresses".to_owned()).or_insert_with(|| "[::],0.0.0.0".to_owned());
     pod_annotations.insert(LOADED.to_owned(), names::hash(&loaded));
     let target = format!("{}.{namespace}.svc.{}:{}", valid.serving.name_any(), settings.cluster_domain, valid.port);
-    let value = |name: &str, value: &str| json!({"name": name, "value": value.replace('$', "$$")});
-    let container = json!({
-        "name": CONTAINER,
-        "image": settings.dapr_proxy_image,
-        "imagePullPolicy": "IfNotPresent",
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "ports": [{"name": "function-port", "containerPort": valid.port, "protocol": "TCP"}],
-        "env": [
-            value("APP_PROTOCOL", &protocol(valid)),
-            value("PORT", &valid.port.to_string()),
-            value("PROBE_PORT", &PROBE.to_string()),
-            value("TARGET", &target),
-            value("FUNC_CONTEXT", &context::contexts(valid, world).v1beta1),
-        ],
-        "readinessProbe": {"httpGet": {"path": "/ready", "port": PROBE}, "periodSeconds": 1},
-        "resources": settings.dapr_proxy_resources,
-        "securityContext": {
-            "allowPrivilegeEscalation": false,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": true,
-            "runAsNonRoot": true,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-    });
-    let mut spec = json!({"automountServiceAccountToken": true, "containers": [container]});
+    let mut spec = json!({"containers": [container(valid, world, valid.port, &target)]});
     if let Some(name) = valid.serving.spec.image_credentials.as_ref().and_then(|secret| secret.name.clone()) {
         spec["imagePullSecrets"] = json!([{ "name": name }]);
     }
@@ -87,6 +63,60 @@ pub fn proxy(valid: &Valid, world: &World, loaded: &[String]) -> Value {
             "template": {"metadata": {"labels": labels, "annotations": pod_annotations}, "spec": spec},
         },
     })
+}
+
+/// The container. Dapr calls it on a port, and it calls a target, `host:port`.
+fn container(valid: &Valid, world: &World, port: i32, target: &str) -> Value {
+    let value = |name: &str, value: &str| json!({"name": name, "value": value.replace('$', "$$")});
+    let probe = probe(port);
+    json!({
+        "name": CONTAINER,
+        "image": world.settings.dapr_proxy_image,
+        "imagePullPolicy": "IfNotPresent",
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "ports": [{"name": "dapr", "containerPort": port, "protocol": "TCP"}],
+        "env": [
+            value("APP_PROTOCOL", &protocol(valid)),
+            value("PORT", &port.to_string()),
+            value("PROBE_PORT", &probe.to_string()),
+            value("TARGET", target),
+            value("FUNC_CONTEXT", &context::contexts(valid, world).v1beta1),
+        ],
+        "readinessProbe": {"httpGet": {"path": "/ready", "port": probe}, "periodSeconds": 1},
+        "resources": world.settings.dapr_proxy_resources,
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": true,
+            "runAsNonRoot": true,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    })
+}
+
+/// Port of the probe: the next one.
+fn probe(port: i32) -> i32 {
+    if port == i32::from(u16::MAX) { port - 1 } else { port + 1 }
+}
+
+/// A container between Dapr's sidecar and a function in the same pod, if one is needed: a function that speaks gRPC opens its
+/// port before it answers, since its framework waits for the sidecar first, and the sidecar would ask once and not again
+/// what it subscribes to.
+pub fn relay(valid: &Valid, world: &World) -> Option<Value> {
+    has_relay(valid).then(|| container(valid, world, relay_port(valid), &format!("127.0.0.1:{}", valid.port)))
+}
+
+/// Whether a pod has one.
+pub fn has_relay(valid: &Valid) -> bool {
+    let spec = &valid.serving.spec.serving;
+    // A Job ends by itself, which its pod would not with such a container.
+    let is_job = spec.workload_type.as_deref() == Some("Job");
+    valid.dapr == Mode::Sidecar && protocol(valid) == "grpc" && !triggers(spec).is_empty() && !is_job
+}
+
+/// The port on which it is called.
+pub fn relay_port(valid: &Valid) -> i32 {
+    if RELAY == valid.port { RELAY + 2 } else { RELAY }
 }
 
 /// Whether a proxy is as it should be, and answers.
