@@ -33,7 +33,10 @@ fn kafka(topic: &str) -> Value {
 fn function(program: &str, mode: &str, serving: Value) -> Value {
     let image = format!("{OPEN}/functions-framework/{program}:{}", FUNCTIONS_FRAMEWORK.version);
     let mut serving = serving;
-    serving["annotations"] = json!({"openfunction.io/dapr-service-mode": mode});
+    // So that tests can publish by way of the function's sidecar.
+    let addresses = "[::],0.0.0.0";
+    serving["annotations"] =
+        json!({"openfunction.io/dapr-service-mode": mode, "dapr.io/sidecar-listen-addresses": addresses});
     json!({"apiVersion": "core.openfunction.io/v1beta2", "kind": "Function", "metadata": {"name": program},
         "spec": {"version": "v1.0.0", "image": image, "serving": serving}})
 }
@@ -47,17 +50,24 @@ fn log(deployed: &Deployed, function: &str) -> String {
     String::from_utf8_lossy(&command.unwrap().stdout).into_owned()
 }
 
+fn mqtt(topic: &str, id: &str) -> Value {
+    let url = format!("tcp://mosquitto.{BROKERS}:1883");
+    component(
+        "bindings.mqtt3",
+        &[("url", &url), ("topic", topic), ("consumerID", &format!("{topic}-{id}")), ("qos", "1")],
+    )
+}
+
 /// A cron binding calls a function, which sends to a binding, which calls another.
-fn events_go_from_binding_to_binding(mode: &str) {
-    let topic = format!("bindings-{mode}-{}", std::process::id());
+fn events_go_from_binding_to_binding(mode: &str, broker: &str) {
+    let topic = format!("bindings-{broker}-{mode}-{}", std::process::id());
+    let binding = |id: &str| if broker == "kafka" { kafka(&topic) } else { mqtt(&topic, id) };
     let sender = json!({
         "triggers": {"dapr": [{"name": "tick", "type": "bindings.cron"}]},
-        "bindings": {"tick": component("bindings.cron", &[("schedule", "@every 1s")]), "out": kafka(&topic)},
+        "bindings": {"tick": component("bindings.cron", &[("schedule", "@every 1s")]), "out": binding("out")},
         "outputs": [{"dapr": {"name": "out", "outputName": "target", "operation": "create"}}]});
-    let deployed = Deployed::new(&format!("bindings-{mode}"), function("sender", mode, sender));
-    let target = json!({
-        "triggers": {"dapr": [{"name": "events", "type": "bindings.kafka"}]},
-        "bindings": {"events": kafka(&topic)}});
+    let deployed = Deployed::new(&format!("{broker}-{mode}"), function("sender", mode, sender));
+    let target = json!({"triggers": {"dapr": [{"name": "events"}]}, "bindings": {"events": binding("in")}});
     deployed.namespace.apply(&function("target", mode, target).to_string());
     deployed.is_ready();
     deployed.namespace.kubectl(&["wait", "--for=condition=Ready", "fn/target", "--timeout=180s"]);
@@ -68,35 +78,35 @@ fn events_go_from_binding_to_binding(mode: &str) {
 
 #[test]
 fn tr7_events_go_from_binding_to_binding_by_way_of_the_proxy() {
-    events_go_from_binding_to_binding("standalone");
+    events_go_from_binding_to_binding("standalone", "kafka");
 }
 
 #[test]
 fn ou14_events_go_from_binding_to_binding_by_way_of_sidecars() {
-    events_go_from_binding_to_binding("sidecar");
+    events_go_from_binding_to_binding("sidecar", "kafka");
+}
+
+#[test]
+fn tr15_events_of_mqtt_go_from_binding_to_binding() {
+    events_go_from_binding_to_binding("standalone", "mqtt");
 }
 
 /// Publishes events to a topic and counts those that are handled.
 fn every_event_is_handled(mode: &str, pubsub: Value, name: &str) {
+    let topic = format!("numbers-{name}-{mode}-{}", std::process::id());
     let serving = json!({
-        "triggers": {"dapr": [{"name": "bus", "type": pubsub["type"], "topic": "numbers"}]},
+        "triggers": {"dapr": [{"name": "bus", "type": pubsub["type"], "topic": topic}]},
         "pubsub": {"bus": pubsub}});
     let deployed = Deployed::new(&format!("{name}-{mode}"), function("sub", mode, serving));
     deployed.is_ready();
     let component = deployed.namespace.kubectl(&["get", "components", "-o", "jsonpath={.items[0].metadata.name}"]);
-    let publish = format!("http://127.0.0.1:3500/v1.0/publish/{component}/numbers");
-    // Through the function's own sidecar, which knows the component.
+    // Through a sidecar of the function, which knows the component.
+    let sidecar = r#"jsonpath={.items[?(@.metadata.annotations.dapr\.io/enabled=="true")].status.podIP}"#;
+    let addresses = deployed.namespace.kubectl(&["get", "pods", "-o", sidecar]);
+    let address = addresses.split_whitespace().next().expect("a pod with a sidecar");
     let script = format!(
-        "import urllib.request as u\nfor i in range({EVENTS}):\n  u.urlopen(u.Request('{publish}', b'{{\"n\": %d}}' % i, {{'content-type': 'application/json'}})).read()\n"
+        "import urllib.request as u\nfor i in range({EVENTS}):\n  u.urlopen(u.Request('http://{address}:3500/v1.0/publish/{component}/{topic}', b'{{\"n\": %d}}' % i, {{'content-type': 'application/json'}})).read()\n"
     );
-    let pods = deployed.namespace.kubectl(&[
-        "get",
-        "pods",
-        "-o",
-        "jsonpath={range .items[?(@.metadata.annotations.dapr\\.io/enabled==\"true\")]}{.status.podIP}{\"\\n\"}{end}",
-    ]);
-    let address = pods.lines().next().expect("a pod with a sidecar").to_owned();
-    let script = script.replace("127.0.0.1", &address);
     deployed.namespace.run_image("publishes", "python:3", &["python", "-c", &script]);
     let handled = eventually("all events", || {
         let log = log(&deployed, "sub");
@@ -116,4 +126,154 @@ fn redis() -> Value {
 #[test]
 fn tr8_every_event_of_a_topic_is_handled_by_way_of_the_proxy() {
     every_event_is_handled("standalone", redis(), "redis");
+}
+
+#[test]
+fn tr15_every_event_of_a_topic_of_kafka_is_handled() {
+    let brokers = format!("kafka.{BROKERS}:9092");
+    let kafka = component("pubsub.kafka", &[("brokers", &brokers), ("authType", "none"), ("initialOffset", "oldest")]);
+    every_event_is_handled("standalone", kafka, "kafka-topic");
+}
+
+#[test]
+fn ou14_every_event_of_a_topic_is_handled_by_way_of_sidecars() {
+    let mut redis = redis();
+    redis["metadata"].as_array_mut().unwrap().push(json!({"name": "consumerID", "value": "sidecars"}));
+    every_event_is_handled("sidecar", redis, "redis");
+}
+
+/// A function of nobody's framework: it speaks Dapr's HTTP protocol, and counts in Redis what it handles.
+const COUNTER: &str = r#"
+import http.server, json, os, socket
+
+REDIS, KEY = os.environ["REDIS"], os.environ["KEY"]
+TOPICS = [i for i in json.loads(os.environ["FUNC_CONTEXT"])["inputs"].values() if i["componentType"].startswith("pubsub.")]
+
+def redis(*words):
+    connection = socket.create_connection((REDIS, 6379))
+    connection.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in map(str.encode, map(str, words))))
+    answer = connection.recv(4096)
+    connection.close()
+    return answer
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def answer(self, body):
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def do_GET(self):
+        self.answer(json.dumps([{"pubsubname": t["componentName"], "topic": t["uri"], "route": "/" + t["uri"]} for t in TOPICS]).encode())
+    def do_POST(self):
+        event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        redis("SADD", KEY, event["data"]["n"])
+        redis("INCR", KEY + ":handled")
+        self.answer(b'{"status":"SUCCESS"}')
+    def log_message(self, *_):
+        pass
+
+http.server.ThreadingHTTPServer(("", 8080), Handler).serve_forever()
+"#;
+
+/// Puts events into a stream of Redis, as Dapr would, 50 in a second.
+const PUBLISHER: &str = r#"
+import json, os, socket, time
+
+connection = socket.create_connection((os.environ["REDIS"], 6379))
+for n in range(int(os.environ["EVENTS"])):
+    event = {"specversion": "1.0", "id": str(n), "source": "test", "type": "number", "datacontenttype": "application/json", "data": {"n": n}}
+    words = ["XADD", os.environ["TOPIC"], "*", "data", json.dumps(event)]
+    connection.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in map(str.encode, words)))
+    connection.recv(4096)
+    time.sleep(0.02)
+"#;
+
+fn redis_says(deployed: &Deployed, words: &[&str]) -> String {
+    let mut command = vec!["-n", "openfunction-local", "exec", "deployment/redis", "--", "redis-cli"];
+    command.extend(words);
+    e2e::cache::run(deployed.namespace.cluster.kubectl().args(command)).unwrap().trim().to_owned()
+}
+
+/// A Function that counts in Redis.
+fn counter(mode: &str, topic: &str) -> Value {
+    let redis_host = format!("redis.{BROKERS}");
+    let bus = component(
+        "pubsub.redis",
+        &[
+            ("redisHost", &format!("{redis_host}:6379")),
+            ("redisPassword", ""),
+            ("processingTimeout", "10s"),
+            ("redeliverInterval", "2s"),
+        ],
+    );
+    let container = json!({"name": "function", "command": ["python", "-c", COUNTER]});
+    json!({"apiVersion": "core.openfunction.io/v1beta2", "kind": "Function", "metadata": {"name": "counter"},
+        "spec": {"version": "v1", "image": "python:3", "serving": {
+            "annotations": {"openfunction.io/dapr-service-mode": mode, "dapr.io/app-protocol": "http"},
+            "params": {"REDIS": redis_host, "KEY": format!("{topic}:seen")},
+            "template": {"containers": [container]},
+            "triggers": {"dapr": [{"name": "bus", "topic": topic}]},
+            "pubsub": {"bus": bus}}}})
+}
+
+/// Publishes while something happens; no event may be lost.
+fn loses_nothing(mode: &str, mut happens: impl FnMut(&mut Deployed, usize)) {
+    let topic = format!("counted-{mode}-{}", std::process::id());
+    let mut deployed = Deployed::new(&format!("counted-{mode}"), counter(mode, &topic));
+    deployed.is_ready();
+    let variables = [("REDIS", format!("redis.{BROKERS}")), ("EVENTS", EVENTS.to_string()), ("TOPIC", topic.clone())];
+    let variables: Vec<_> = variables.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
+    let publisher = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "publisher"}, "spec": {"restartPolicy": "Never",
+        "containers": [{"name": "p", "image": "python:3", "command": ["python", "-c", PUBLISHER], "env": variables}]}});
+    deployed.namespace.apply(&publisher.to_string());
+    for round in 0..4 {
+        std::thread::sleep(std::time::Duration::from_secs(4));
+        happens(&mut deployed, round);
+    }
+    eventually("all events", || {
+        (redis_says(&deployed, &["SCARD", &format!("{topic}:seen")]) == EVENTS.to_string()).then_some(())
+    });
+    let handled: usize = redis_says(&deployed, &["GET", &format!("{topic}:seen:handled")]).parse().unwrap();
+    println!("{mode}: {EVENTS} events, {} of them twice", handled - EVENTS);
+    deployed.is_ready();
+    // Nothing is left of the revisions before.
+    let of = |what: &str| deployed.namespace.kubectl(&["get", what, "-o", "name"]).lines().count();
+    deployed.eventually("one workload", || {
+        let deployments = if mode == "sidecar" { 1 } else { 2 };
+        (of("deployments.apps") == deployments && of("components") == 1).then_some(())
+    });
+}
+
+fn kill(deployed: &Deployed, selector: &str) {
+    deployed.namespace.kubectl(&[
+        "delete",
+        "pods",
+        "--selector",
+        selector,
+        "--grace-period=0",
+        "--force",
+        "--wait=false",
+    ]);
+}
+
+/// New versions, and ends of everything that an event passes.
+fn trouble(deployed: &mut Deployed, round: usize) {
+    match round {
+        0 => deployed.change(|manifest| manifest["spec"]["version"] = json!("v2")),
+        1 => kill(deployed, "openfunction.io/serving"),
+        2 => kill(deployed, "openfunction.io/proxy"),
+        _ => deployed.change(|manifest| manifest["spec"]["serving"]["params"]["MORE"] = json!("1")),
+    }
+}
+
+#[test]
+fn ou19_sg9_no_event_is_lost_while_versions_change_and_pods_are_killed() {
+    loses_nothing("standalone", trouble);
+}
+
+#[test]
+fn ou19_no_event_is_lost_while_versions_with_sidecars_change() {
+    loses_nothing("sidecar", trouble);
 }
