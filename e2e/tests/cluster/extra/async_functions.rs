@@ -277,3 +277,77 @@ fn ou19_sg9_no_event_is_lost_while_versions_change_and_pods_are_killed() {
 fn ou19_no_event_is_lost_while_versions_with_sidecars_change() {
     loses_nothing("sidecar", trouble);
 }
+
+fn pods_of(deployed: &Deployed) -> usize {
+    deployed.namespace.kubectl(&["get", "pods", "--selector=openfunction.io/serving", "-o", "name"]).lines().count()
+}
+
+fn add_to_stream(topic: &str, deployed: &Deployed, numbers: std::ops::Range<usize>) {
+    for n in numbers {
+        let event = json!({"specversion": "1.0", "id": n.to_string(), "source": "test", "type": "number", "datacontenttype": "application/json", "data": {"n": n}});
+        redis_says(deployed, &["XADD", topic, "*", "data", &event.to_string()]);
+    }
+}
+
+/// A function goes to zero, is woken by events, handles them, and goes again.
+fn sleeps_and_wakes(mode: &str, counted: &str) {
+    let topic = format!("sleeps-{mode}-{}", std::process::id());
+    let mut manifest = counter(mode, &topic);
+    let group = format!("{topic}-group");
+    let settings = manifest["spec"]["serving"]["pubsub"]["bus"]["metadata"].as_array_mut().unwrap();
+    settings.push(json!({"name": "consumerID", "value": group}));
+    let metadata =
+        json!({"address": format!("redis.{BROKERS}:6379"), "stream": topic, "consumerGroup": group, counted: "5"});
+    manifest["spec"]["serving"]["scaleOptions"] = json!({"minReplicas": 0, "maxReplicas": 2, "keda": {
+        "scaledObject": {"pollingInterval": 1, "cooldownPeriod": 5}, "triggers": [{"type": "redis-streams", "metadata": metadata}]}});
+    let deployed = Deployed::new(&format!("sleeps-{mode}"), manifest);
+    deployed.is_ready();
+    for round in 0..2 {
+        deployed.eventually("no pod", || (pods_of(&deployed) == 0).then_some(()));
+        deployed.is_ready();
+        add_to_stream(&topic, &deployed, round * 10..(round + 1) * 10);
+        let seen = ((round + 1) * 10).to_string();
+        deployed.eventually("all events", || {
+            (redis_says(&deployed, &["SCARD", &format!("{topic}:seen")]) == seen).then_some(())
+        });
+    }
+    deployed.eventually("no pod", || (pods_of(&deployed) == 0).then_some(()));
+}
+
+#[test]
+fn ou16_a_function_behind_the_proxy_sleeps_and_is_woken_by_events() {
+    sleeps_and_wakes("standalone", "pendingEntriesCount");
+}
+
+#[test]
+fn sc3_a_function_with_sidecars_sleeps_and_is_woken_by_events() {
+    sleeps_and_wakes("sidecar", "lagCount");
+}
+
+#[test]
+fn sc6_b101_a_job_runs_for_each_message_and_not_before() {
+    let list = format!("jobs-{}", std::process::id());
+    let program = format!(
+        "import socket\nc = socket.create_connection(('redis.{BROKERS}', 6379))\nc.sendall(b'LMOVE {list} {list}:done LEFT RIGHT\\r\\n')\nprint(c.recv(4096))\n"
+    );
+    let container = json!({"name": "function", "command": ["python", "-c", program]});
+    let metadata = json!({"address": format!("redis.{BROKERS}:6379"), "listName": list, "listLength": "1"});
+    let manifest = json!({"apiVersion": "core.openfunction.io/v1beta2", "kind": "Function", "metadata": {"name": "job"},
+        "spec": {"version": "v1", "image": "python:3", "serving": {
+            "workloadType": "Job", "runtime": "async",
+            "template": {"containers": [container]},
+            "scaleOptions": {"maxReplicas": 5, "keda": {
+                "scaledJob": {"pollingInterval": 1, "restartPolicy": "Never", "successfulJobsHistoryLimit": 20},
+                "triggers": [{"type": "redis", "metadata": metadata}]}}}}});
+    let deployed = Deployed::new("job", manifest);
+    deployed.is_ready();
+    let jobs = || deployed.namespace.kubectl(&["get", "jobs", "-o", "name"]).lines().count();
+    assert_eq!(jobs(), 0, "nothing has called it");
+    for message in ["a", "b", "c"] {
+        redis_says(&deployed, &["RPUSH", &list, message]);
+    }
+    deployed.eventually("every message", || {
+        (redis_says(&deployed, &["LLEN", &format!("{list}:done")]) == "3").then_some(())
+    });
+    assert!(jobs() >= 3);
+}
