@@ -167,8 +167,10 @@ pub async fn reconcile(serving: Arc<Serving>, context: Arc<Context>) -> Result<A
     }
     // A child that is not known yet would be rendered anew. What other engines make need not be known.
     let needed = engine::named(engine::name_of(&serving)).map(|engine| engine.makes()).unwrap_or_default();
-    let has_dapr = context.apis.is_served(COMPONENTS);
-    if !context.children.are_known(needed, &context.apis) || (has_dapr && !context.relatives.are_known()) {
+    let waits_for_dapr = context.apis.is_served(COMPONENTS)
+        && !context.relatives.are_known()
+        && !matches!(dapr::mode(&serving), Ok(Mode::Off));
+    if !context.children.are_known(needed, &context.apis) || waits_for_dapr {
         return Ok(Action::requeue(SOON));
     }
     let now = Timestamp::now();
@@ -247,6 +249,7 @@ async fn converge(serving: &Serving, context: &Context, globals: &Globals, now: 
     if seen.observed.state == "Running" {
         remove(context, &live, &wanted, serves).await?;
     }
+    seen.resources.extend(dapr::resources(&valid));
     let mut notes = valid.engine.notes(&valid, &world);
     let mapped = dapr::mapped(&serving.spec.serving);
     if !mapped.is_empty() {
@@ -314,17 +317,22 @@ impl Context {
         types: &Types<'_>,
         converged: &mut Converged,
     ) -> Result<Wanted, Error> {
-        let live = self.relatives.live(serving);
-        if !self.apis.is_served(COMPONENTS) {
+        if !self.apis.is_served(COMPONENTS) || !self.relatives.are_known() {
             return Ok(Wanted::default());
         }
+        let live = self.relatives.live(serving);
         let wanted = shared::wanted(&self.relatives.revisions(serving), world, types);
         let objects: Vec<_> = wanted.objects.iter().map(dynamic).collect();
         for object in &objects {
             let is = live.iter().find(|live| is_same(live, object)).map(json);
-            self.applier.converge(object.clone(), is.as_ref(), converged).await?;
+            let done = self.applier.converge(object.clone(), is.as_ref(), converged).await;
+            // What another revision alone wants, and cannot have, is for that one to tell.
+            let is_ours = object.owner_references().iter().any(|owner| Some(&owner.uid) == serving.uid().as_ref());
+            done.or_else(|error| if is_ours { Err(error) } else { Ok(()) })?;
         }
-        remove(self, &live, &objects, |_| true).await?;
+        if wanted.is_complete {
+            remove(self, &live, &objects, |_| true).await?;
+        }
         Ok(wanted)
     }
 

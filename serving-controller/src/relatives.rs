@@ -13,7 +13,11 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Resource, ResourceExt, api::DynamicObject, runtime::reflector::ObjectRef};
 use openfunction_proto::core::Serving;
 
-use crate::{ABOUT, dapr::PROXY, foreign::Component};
+use crate::{
+    ABOUT,
+    dapr::{self, Mode, PROXY},
+    foreign::Component,
+};
 
 /// The caches of it.
 pub struct Relatives {
@@ -98,7 +102,7 @@ impl Relatives {
     }
 
     /// Servings that a change concerns: those of the Function of a Component of ours or of a proxy; for any other
-    /// Component, those of its namespace that name it; and for a Serving the others of its Function.
+    /// Component, those of its namespace that name it; and for a Serving with Dapr the others of its Function.
     pub fn triggers(&self) -> Vec<BoxStream<'static, ObjectRef<Serving>>> {
         let by_function = self.by_function.clone();
         let relatives = move |functions: Vec<String>| -> Vec<ObjectRef<Serving>> {
@@ -123,7 +127,10 @@ impl Relatives {
             all.iter().filter(|serving| names_it(serving)).map(|serving| ObjectRef::from_obj(&**serving)).collect()
         });
         let proxies = process::triggers(&self.deployments, move |deployment| of_proxy(of(deployment, PROXY)));
-        let revisions = process::triggers(&self.servings, move |serving| of_serving(of(serving, children::FUNCTION)));
+        let revisions = process::triggers(&self.servings, move |serving| match dapr::mode(serving) {
+            Ok(Mode::Off) => Vec::new(),
+            _ => of_serving(of(serving, children::FUNCTION)),
+        });
         vec![components, proxies, revisions]
     }
 }
@@ -131,7 +138,7 @@ impl Relatives {
 /// Whether a revision may speak of a component of a name.
 fn speaks_of(serving: &Serving, name: &str) -> bool {
     let spec = &serving.spec.serving;
-    crate::dapr::triggers(spec).iter().any(|trigger| trigger.name == name)
+    dapr::triggers(spec).iter().any(|trigger| trigger.name == name)
         || spec.states.contains_key(name)
         || spec
             .outputs

@@ -21,12 +21,16 @@ pub struct Shared {
     pub objects: Vec<Value>,
     /// The revision that gets the events, if there is a proxy.
     pub receiver: Option<String>,
+    /// Whether it is all: what a revision wants that cannot be read now is not known, and nothing of it may go.
+    pub is_complete: bool,
 }
 
 /// What revisions want. Those that are parked or cannot be built want nothing.
 pub fn wanted(revisions: &[Arc<Serving>], world: &World, types: &Types) -> Shared {
     let active = revisions.iter().filter(|serving| is_active(serving));
-    let valid: Vec<_> = active.filter_map(|serving| validate(serving).ok()).collect();
+    let read: Result<Vec<_>, _> = active.clone().map(|serving| validate(serving)).collect();
+    let mut is_complete = read.is_ok();
+    let valid = read.unwrap_or_else(|_| active.filter_map(|serving| validate(serving).ok()).collect());
     let mut components: BTreeMap<String, (Value, Vec<&Valid>)> = BTreeMap::new();
     for revision in &valid {
         for object in dapr::components(revision) {
@@ -43,12 +47,12 @@ pub fn wanted(revisions: &[Arc<Serving>], world: &World, types: &Types) -> Share
         let is_async = receiver.serving.spec.serving.http().is_none();
         // Every revision of an HTTP function may have requests, but only one of others has events.
         let loaded = names(&|valid| !is_async || std::ptr::eq(valid.serving, receiver.serving));
-        let known = Components::of(receiver, types).ok()?;
+        let known = Components::of(receiver, types).inspect_err(|_| is_complete = false).ok()?;
         Some(owned(dapr::proxy(receiver, &World { components: &known, ..*world }, &loaded), &standalone))
     });
     let receiver = receiver.filter(|_| proxy.is_some()).map(|valid| valid.serving.name_any());
     let objects = components.into_values().map(|(object, by)| owned(object, &by)).chain(proxy).collect();
-    Shared { objects, receiver }
+    Shared { objects, receiver, is_complete }
 }
 
 fn is_active(serving: &Serving) -> bool {
@@ -115,7 +119,13 @@ mod tests {
         let parked = [revision("orders-1", 1, "Suspended", &json!({"suspend": true})), both[1].clone()];
         assert_eq!(owners(&wanted_by(&parked).objects[0]), ["orders-2"]);
         let all_parked = [revision("orders-1", 1, "Suspended", &json!({"suspend": true}))];
-        assert!(wanted_by(&all_parked).objects.is_empty());
+        let nothing = wanted_by(&all_parked);
+        assert!(nothing.objects.is_empty() && nothing.is_complete);
+        // What cannot be read may want anything.
+        let unreadable = json!({"annotations": {"openfunction.io/dapr-service-mode": "other"}});
+        assert!(!wanted_by(&[revision("orders-1", 1, "Running", &unreadable)]).is_complete);
+        let unknown = json!({"pubsub": {}, "triggers": {"dapr": [{"name": "gone"}]}});
+        assert!(!wanted_by(&[revision("orders-1", 1, "Running", &unknown)]).is_complete);
     }
 
     #[test]

@@ -97,18 +97,18 @@ impl Engine for Asynchronous {
         let name = valid.serving.name_any();
         let (min_replicas, max_replicas) = bounds(valid);
         let is_scaled = is_scaled(valid, world);
-        let (observed, kind) = match Workload::of(valid) {
-            Workload::Job if valid.triggers.is_empty() => (job::observe(valid, world), "async/job"),
-            Workload::Job => (job::observe_scaled(valid, world), "async/scaledjob"),
-            Workload::StatefulSet => (rollout(valid, world, is_scaled && min_replicas == 0), "async/statefulset"),
-            Workload::Deployment => (rollout(valid, world, is_scaled && min_replicas == 0), "async/deployment"),
+        let is_job = Workload::of(valid) == Workload::Job;
+        let observed = match is_job {
+            true if valid.triggers.is_empty() => job::observe(valid, world),
+            true => job::observe_scaled(valid, world),
+            false => rollout(valid, world, is_scaled && min_replicas == 0),
         };
-        let mut resources = vec![(kind, name.clone())];
-        if is_scaled && kind != "async/scaledjob" {
-            resources.push(("async/scaledobject", name.clone()));
+        let mut resources = Vec::new();
+        if !is_job || valid.triggers.is_empty() {
+            resources.push(("Async/workload", name.clone()));
         }
-        if is_called(valid) {
-            resources.push(("async/service", name.clone()));
+        if is_scaled {
+            resources.push(("Async/scaler", name));
         }
         Seen {
             observed,

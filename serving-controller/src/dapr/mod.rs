@@ -136,6 +136,17 @@ pub fn variables(valid: &Valid, world: &World) -> Vec<(&'static str, String)> {
     vec![("DAPR_HOST", host.clone()), ("DAPR_SIDECAR_IP", host)]
 }
 
+/// The objects of a revision by what they are (core-api §6.3).
+pub fn resources(valid: &Valid) -> Vec<(&'static str, String)> {
+    let names: Vec<_> = components(valid)
+        .iter()
+        .filter_map(|component| Some(component.pointer("/metadata/name")?.as_str()?.to_owned()))
+        .collect();
+    let components = (!names.is_empty()).then(|| ("dapr.io/component", names.join(",")));
+    let proxy = (valid.dapr == Mode::Standalone).then(|| ("dapr-proxy", proxy::name(&valid.function)));
+    components.into_iter().chain(proxy).collect()
+}
+
 /// An object of Dapr's: what its CRDs call spec is not all of it.
 fn object(kind: &str, metadata: Value, spec: Value, app_id: String) -> Value {
     serde_json::json!({"apiVersion": "dapr.io/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec, "scopes": [app_id]})

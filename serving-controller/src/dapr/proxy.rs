@@ -12,7 +12,7 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use super::{Mode, annotations, protocol, triggers};
-use crate::{ABOUT, context, engine::World, validate::Valid};
+use crate::{ABOUT, context, engine::World, service::PORT, validate::Valid};
 
 /// Label of the proxy, with the Function that it is of.
 pub const PROXY: &str = "openfunction.io/proxy";
@@ -24,7 +24,7 @@ const CONTAINER: &str = "dapr-proxy";
 const RELAY: i32 = 50080;
 
 /// Name of the proxy of a Function.
-fn name(function: &str) -> String {
+pub fn name(function: &str) -> String {
     names::child(function, CONTAINER, DNS_LABEL)
 }
 
@@ -42,8 +42,12 @@ pub fn proxy(valid: &Valid, world: &World, loaded: &[String]) -> Value {
     // Other pods speak with it.
     pod_annotations.entry("dapr.io/sidecar-listen-addresses".to_owned()).or_insert_with(|| "[::],0.0.0.0".to_owned());
     pod_annotations.insert(LOADED.to_owned(), names::hash(&loaded));
-    let target = format!("{}.{namespace}.svc.{}:{}", valid.serving.name_any(), settings.cluster_domain, valid.port);
-    let mut spec = json!({"containers": [container(valid, world, valid.port, &target)]});
+    // Names of Services of HTTP functions lead to the Service, not to the pods.
+    let port = if valid.serving.spec.serving.http().is_some() { PORT } else { valid.port };
+    let target = format!("{}.{namespace}.svc.{}:{port}", valid.serving.name_any(), settings.cluster_domain);
+    let mut container = container(valid, world, valid.port, &target);
+    container["ports"] = json!([{"name": "function-port", "containerPort": valid.port, "protocol": "TCP"}]);
+    let mut spec = json!({"containers": [container]});
     if let Some(name) = valid.serving.spec.image_credentials.as_ref().and_then(|secret| secret.name.clone()) {
         spec["imagePullSecrets"] = json!([{ "name": name }]);
     }
@@ -74,7 +78,6 @@ fn container(valid: &Valid, world: &World, port: i32, target: &str) -> Value {
         "image": world.settings.dapr_proxy_image,
         "imagePullPolicy": "IfNotPresent",
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "ports": [{"name": "dapr", "containerPort": port, "protocol": "TCP"}],
         "env": [
             value("APP_PROTOCOL", &protocol(valid)),
             value("PORT", &port.to_string()),

@@ -351,3 +351,34 @@ fn sc6_b101_a_job_runs_for_each_message_and_not_before() {
     });
     assert!(jobs() >= 3);
 }
+
+#[test]
+fn tr18_a_function_goes_from_requests_to_events_and_back() {
+    let topic = format!("moves-{}", std::process::id());
+    let events = counter("standalone", &topic);
+    let mut requests = events.clone();
+    let serving = requests["spec"]["serving"].as_object_mut().unwrap();
+    serving.remove("pubsub");
+    serving.insert("triggers".to_owned(), json!({"http": {"engine": "native"}}));
+    // Its program looks for topics in its context.
+    serving["template"]["containers"][0]["command"][2] =
+        json!(COUNTER.replace(r#"["inputs"].values()"#, r#".get("inputs", {}).values()"#));
+    let mut deployed = Deployed::new("moves", requests.clone());
+    deployed.is_ready();
+    let of = |deployed: &Deployed, what: &str| deployed.namespace.kubectl(&["get", what, "-o", "name"]).lines().count();
+    assert!(of(&deployed, "httproutes") > 0 && of(&deployed, "components") == 0);
+    deployed.change(|manifest| *manifest = events.clone());
+    deployed.is_ready();
+    deployed.eventually("no route", || (of(&deployed, "httproutes") == 0).then_some(()));
+    add_to_stream(&topic, &deployed, 0..10);
+    deployed.eventually("all events", || {
+        (redis_says(&deployed, &["SCARD", &format!("{topic}:seen")]) == "10").then_some(())
+    });
+    deployed.change(|manifest| *manifest = requests.clone());
+    deployed.is_ready();
+    deployed.eventually("no Dapr", || {
+        let left = deployed.namespace.kubectl(&["get", "components,deployments.apps", "-o", "name"]);
+        let has_route = of(&deployed, "httproutes") > 0;
+        (has_route && !left.contains("component") && !left.contains("dapr-proxy")).then_some(())
+    });
+}
