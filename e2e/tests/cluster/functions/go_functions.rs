@@ -62,7 +62,7 @@ async fn bu22_the_frameworks_own_sample_answers_with_every_signature() {
     let event = [("ce-specversion", "1.0"), ("ce-type", "test"), ("ce-source", "test"), ("ce-id", "1")];
     let (status, said) = post(&deployed, "/foo/you", &event, &json!({"data": "event"})).await;
     assert_eq!(status, 200, "CloudEvent signature: {said}");
-    let log = || deployed.namespace.kubectl(&["logs", "--selector=openfunction.io/function=go-variables", "--tail=-1"]);
+    let log = || deployed.namespace.kubectl(&["logs", "--selector=openfunction.io/serving", "--tail=-1"]);
     eventually("the event is in the log", || log().contains(r#"cloudevent - Data: {"event":"you"}"#).then_some(()));
     // What is no event is not taken for one.
     let (status, _) = post(&deployed, "/foo/you", &[], &json!({"data": "event"})).await;
