@@ -133,6 +133,7 @@ pub fn validate(serving: &Serving) -> Result<Valid<'_>, Invalid> {
     let deprecated = keda.scaled_object.as_ref().map(|object| object.triggers.clone()).unwrap_or_default();
     let triggers: Vec<_> = listed("spec.scaleOptions.keda.triggers", keda.triggers.clone())
         .chain(listed("spec.scaleOptions.keda.scaledObject.triggers", deprecated))
+        .map(|(path, trigger)| (path, dapr::scaler(&trigger).unwrap_or(trigger)))
         .collect();
     let port = spec.http().and_then(|http| http.port).filter(|port| *port != 0).unwrap_or(defaults::PORT);
     Ok(Valid {

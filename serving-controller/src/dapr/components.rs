@@ -7,7 +7,7 @@ use controller_runtime::{
     names::{self, DNS_LABEL},
     optional::OptionalApi,
 };
-use openfunction_proto::core::{ComponentSpec, ServingImpl};
+use openfunction_proto::core::{ComponentSpec, KedaTrigger, ServingImpl};
 use serde_json::{Value, json};
 
 use super::{Mode, app_id, jetstream, object, triggers};
@@ -72,14 +72,20 @@ pub fn components(valid: &Valid) -> Vec<Value> {
         .collect()
 }
 
-/// Sentences about components of NATS Streaming.
+/// Sentences about components and scalers of NATS Streaming.
 pub fn mapped(spec: &ServingImpl) -> Vec<String> {
+    let keda = spec.scale_options.iter().filter_map(|options| options.keda.as_ref());
+    let is_mapped = |trigger: &&KedaTrigger| jetstream::scaler(trigger).is_some();
+    let scalers = keda.flat_map(|keda| &keda.triggers).filter(is_mapped).map(|_| {
+        "scaleOptions.keda.triggers: scaler stan is made as nats-jetstream, on the stream of the subject's name"
+            .to_owned()
+    });
     let sentence = |component: Declared| {
         let (_, dropped) = jetstream::mapped(component.spec)?;
         let dropped = if dropped.is_empty() { String::new() } else { format!(", without {}", dropped.join(", ")) };
         Some(format!("pubsub.{}: NATS Streaming is no more; it is made as pubsub.jetstream{dropped}", component.key))
     };
-    declared(spec).filter_map(sentence).collect()
+    declared(spec).filter_map(sentence).chain(scalers).collect()
 }
 
 /// The components that a function speaks of, as Dapr knows them: by the name that the function has for each.

@@ -1,6 +1,7 @@
-//! NATS Streaming, which is no more: its components are made as those of `JetStream` (goals TR19, EV19, EV20).
+//! NATS Streaming, which is no more: its components and scalers are made as those of `JetStream` (goals TR19, SC10, EV19 to
+//! EV21).
 
-use openfunction_proto::core::{ComponentMetadata, ComponentSpec};
+use openfunction_proto::core::{ComponentMetadata, ComponentSpec, KedaTrigger};
 use serde_json::Value;
 
 /// Type of the components that are mapped.
@@ -53,6 +54,24 @@ pub fn mapped(spec: &ComponentSpec) -> Option<(ComponentSpec, Vec<String>)> {
     Some((ComponentSpec { type_: "pubsub.jetstream".to_owned(), metadata, ..spec.clone() }, dropped))
 }
 
+/// What a scaler becomes; none for any other. The stream is called like the subject: NATS Streaming had no streams.
+pub fn scaler(trigger: &KedaTrigger) -> Option<KedaTrigger> {
+    if trigger.type_ != "stan" {
+        return None;
+    }
+    let find = |names: &[&str]| names.iter().find_map(|name| trigger.metadata.get(*name).cloned());
+    let settings = [
+        ("natsServerMonitoringEndpoint", find(&["natsServerMonitoringEndpoint"])),
+        ("account", Some("$G".to_owned())),
+        ("stream", find(&["stream", "subject"])),
+        ("consumer", find(&["consumer", "durableName", "queueGroup"])),
+        ("lagThreshold", find(&["lagThreshold"])),
+        ("activationLagThreshold", find(&["activationLagThreshold"])),
+    ];
+    let metadata = settings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+    Some(KedaTrigger { type_: "nats-jetstream".to_owned(), metadata, ..trigger.clone() })
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -85,5 +104,18 @@ mod tests {
         assert_eq!((mapped.type_.as_str(), json!(mapped.metadata)), ("pubsub.jetstream", expected));
         assert_eq!(dropped, ["natsStreamingClusterID", "subscriptionType"]);
         assert_eq!(super::mapped(&ComponentSpec { type_: "pubsub.redis".to_owned(), ..spec }), None);
+    }
+
+    #[test]
+    fn sc10_a_scaler_of_nats_streaming_becomes_that_of_jetstream() {
+        let stan: KedaTrigger = serde_json::from_value(json!({"type": "stan", "name": "lag", "metadata": {
+            "natsServerMonitoringEndpoint": "stan:8222", "queueGroup": "grp1", "durableName": "ImDurable", "subject": "Test", "lagThreshold": "10"}}))
+        .unwrap();
+        assert_eq!(
+            json!(scaler(&stan).unwrap()),
+            json!({"type": "nats-jetstream", "name": "lag", "metadata": {"natsServerMonitoringEndpoint": "stan:8222",
+                "account": "$G", "stream": "Test", "consumer": "ImDurable", "lagThreshold": "10"}})
+        );
+        assert_eq!(scaler(&KedaTrigger { type_: "kafka".to_owned(), ..stan }), None);
     }
 }

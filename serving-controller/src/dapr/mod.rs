@@ -16,6 +16,7 @@ use crate::{
 };
 
 pub use components::{COMPONENTS, Components, Types, components, mapped};
+pub use jetstream::scaler;
 pub use proxy::{PROXY, has_relay, proxy, proxy_is_ready, relay, relay_port};
 
 /// Annotation that switches Dapr on or off.

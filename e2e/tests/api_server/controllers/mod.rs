@@ -3,6 +3,7 @@
 
 mod builds;
 mod engines;
+mod events;
 mod gateways;
 mod hand_over;
 mod limits;

@@ -5,7 +5,6 @@ mod contract;
 mod controllers;
 mod engines;
 mod failures;
-mod go_functions;
 mod how_to;
 mod reinstall;
 mod revisions;
@@ -71,7 +70,7 @@ impl Deployed {
     }
 
     /// A sample that is built, from a repository of the test; and the repository.
-    fn built(test: &str, sample: &str) -> (Self, Work, String) {
+    pub fn built(test: &str, sample: &str) -> (Self, Work, String) {
         let repository = format!("{test}-{}", std::process::id());
         let work = Work::of_folder(test, &demo::samples().join(sample));
         let commit = work.push(&repository, |_| {});
@@ -146,12 +145,12 @@ impl Deployed {
     }
 
     /// Waits until the gateway's proxy has learned of the first route.
-    async fn is_served(&self, path: &str) {
+    pub async fn is_served(&self, path: &str) {
         until_served(&client(), &format!("{GATEWAY}{path}"), &self.external_host()).await;
     }
 
     /// What the Function answers from outside.
-    async fn answer(&self, path: &str) -> (u16, String) {
+    pub async fn answer(&self, path: &str) -> (u16, String) {
         get(&client(), &format!("{GATEWAY}{path}"), &self.external_host()).await.unwrap()
     }
 
@@ -165,7 +164,7 @@ impl Deployed {
 }
 
 /// Where the gateway is reached from the machine.
-const GATEWAY: &str = "http://172.30.0.1";
+pub const GATEWAY: &str = "http://172.30.0.1";
 
 /// The source of a repository of the cluster's git server.
 pub fn source(repository: &str, revision: &str) -> Value {

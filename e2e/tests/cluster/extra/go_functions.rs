@@ -1,4 +1,5 @@
-//! Functions of OpenFunction's functions framework for Go, built by buildpacks.
+//! Functions of OpenFunction's functions framework for Go, built by buildpacks. Not among the core: compiling takes all of
+//! two cores for minutes, beside tests that count requests.
 
 use std::{
     fs,
@@ -15,11 +16,13 @@ use e2e::{
 use reqwest::header::HOST;
 use serde_json::{Value, json};
 
-use super::{
-    Deployed, GATEWAY,
-    strategies::{built, served},
+use crate::{
+    functions::{
+        Deployed, GATEWAY,
+        strategies::{built, served},
+    },
+    support::{client, eventually},
 };
-use crate::support::{client, eventually};
 
 const PROXY: &str = "http://go-modules.openfunction-local.svc.cluster.local";
 
