@@ -12,16 +12,19 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use e2e::{cache::run, demo, local::cluster::Cluster, local::registry::OPEN};
+use e2e::{
+    cache::run,
+    demo,
+    local::{cluster::Cluster, go_modules::PROXY, registry::OPEN},
+};
 use serde_json::{Value, json};
 
 const NAMESPACE: &str = "bench-builds";
-const PROXY: &str = "http://go-modules.openfunction-local.svc.cluster.local";
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Dependencies in a layer of their own, as a Dockerfile should have them.
 const DOCKERFILE: &str = "FROM golang:1 AS build
-ENV GOPROXY=http://go-modules.openfunction-local.svc.cluster.local GOFLAGS=-mod=mod
+ENV GOPROXY=MODULES GOFLAGS=-mod=mod
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go build github.com/OpenFunction/functions-framework-go/framework
@@ -62,7 +65,7 @@ fn main() -> Result<()> {
 
 fn measure(cluster: &Cluster) -> Result<()> {
     let sample = demo::samples().join("function-go");
-    let mut files = json!({"Dockerfile": DOCKERFILE, "cmd/main.go": MAIN});
+    let mut files = json!({"Dockerfile": DOCKERFILE.replace("MODULES", PROXY), "cmd/main.go": MAIN});
     for name in ["go.mod", "go.sum", "hello.go"] {
         files[name] = json!(fs::read_to_string(sample.join(name))?);
     }

@@ -31,10 +31,14 @@ pub struct Relatives {
 
 /// Leaves of a Component that is not ours what is asked of it: its type.
 pub fn forget_of_others(component: &mut Component) {
-    if component.labels().get(children::MANAGED_BY).map(String::as_str) != Some(ABOUT.name) {
+    if !is_ours(component) {
         component.spec.retain(|field, _| field == "type");
         component.rest.clear();
     }
+}
+
+fn is_ours(component: &Component) -> bool {
+    component.labels().get(children::MANAGED_BY).map(String::as_str) == Some(ABOUT.name)
 }
 
 fn key(namespace: Option<&str>, function: &str) -> String {
@@ -49,8 +53,7 @@ fn of<K: Resource>(object: &K, label: &str) -> Vec<String> {
 
 /// The Function that an object of ours is of.
 fn of_ours(component: &Component) -> Vec<String> {
-    let is_ours = component.labels().get(children::MANAGED_BY).map(String::as_str) == Some(ABOUT.name);
-    if is_ours { of(component, children::FUNCTION) } else { Vec::new() }
+    if is_ours(component) { of(component, children::FUNCTION) } else { Vec::new() }
 }
 
 impl Relatives {
@@ -121,7 +124,8 @@ impl Relatives {
                 return of_component(functions);
             }
             let names_it = |serving: &Arc<Serving>| {
-                serving.namespace() == component.namespace() && speaks_of(serving, &component.name_any())
+                serving.namespace() == component.namespace()
+                    && dapr::speaks_of(&serving.spec.serving, &component.name_any())
             };
             let all = servings.store().state();
             all.iter().filter(|serving| names_it(serving)).map(|serving| ObjectRef::from_obj(&**serving)).collect()
@@ -133,22 +137,4 @@ impl Relatives {
         });
         vec![components, proxies, revisions]
     }
-}
-
-/// Whether a revision may speak of a component of a name.
-fn speaks_of(serving: &Serving, name: &str) -> bool {
-    let spec = &serving.spec.serving;
-    dapr::triggers(spec).iter().any(|trigger| trigger.name == name)
-        || spec.states.contains_key(name)
-        || spec
-            .outputs
-            .iter()
-            .filter_map(|output| output.dapr.as_ref())
-            .any(|dapr| dapr.name.as_deref() == Some(name) || dapr.component.as_deref() == Some(name))
-        || spec
-            .triggers
-            .iter()
-            .flat_map(|triggers| &triggers.inputs)
-            .filter_map(|input| input.dapr.as_ref())
-            .any(|dapr| dapr.name == name)
 }

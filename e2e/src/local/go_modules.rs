@@ -12,6 +12,9 @@ use crate::{
     parts, root,
 };
 
+/// Where it answers in pods, for `GOPROXY`.
+pub const PROXY: &str = "http://go-modules.openfunction-local.svc.cluster.local";
+
 /// The module proxy.
 #[derive(Debug)]
 pub struct GoModules;

@@ -57,19 +57,25 @@ fn made(function: &str, app_id: &str, of: &Declared) -> (String, ComponentSpec) 
     (names::child(&format!("{function}-{}-{}", of.block, label.trim_matches('-')), &hash, DNS_LABEL), spec)
 }
 
+/// The components that a revision declares, by their names.
+fn all_made(valid: &Valid) -> impl Iterator<Item = (String, ComponentSpec)> {
+    let app_id = app_id(valid);
+    declared(&valid.serving.spec.serving).map(move |component| made(&valid.function, &app_id, &component))
+}
+
+/// Names of the Components of a revision.
+pub fn names(valid: &Valid) -> Vec<String> {
+    all_made(valid).map(|(name, _)| name).collect()
+}
+
 /// The Components of a revision. They belong to every revision that declares the same.
 pub fn components(valid: &Valid) -> Vec<Value> {
-    let app_id = app_id(valid);
-    let spec = &valid.serving.spec.serving;
     let metadata = |name: String| {
         let labels = [(children::FUNCTION, valid.function.as_str()), (children::MANAGED_BY, ABOUT.name), MANAGED];
         let labels: BTreeMap<_, _> = labels.into_iter().collect();
         json!({"name": name, "namespace": valid.serving.metadata.namespace, "labels": labels})
     };
-    declared(spec)
-        .map(|component| made(&valid.function, &app_id, &component))
-        .map(|(name, spec)| object("Component", metadata(name), json(&spec), app_id.clone()))
-        .collect()
+    all_made(valid).map(|(name, spec)| object("Component", metadata(name), json(&spec), app_id(valid))).collect()
 }
 
 /// Sentences about components and scalers of NATS Streaming.
@@ -101,17 +107,13 @@ impl Components {
     /// A component that is neither declared nor there, with the field that names it.
     pub fn of(valid: &Valid, types: &Types) -> Result<Self, Invalid> {
         let mut found = Self::default();
-        if valid.dapr == Mode::Off {
-            // Nobody may look for what is not there.
-            for (_, name, type_) in named(&valid.serving.spec.serving) {
-                let known = resolve(valid, &name, type_.as_deref(), types);
-                found.by_name.insert((name.clone(), type_), known.unwrap_or((name, String::new())));
-            }
-            return Ok(found);
-        }
         for (path, name, type_) in named(&valid.serving.spec.serving) {
-            let known = resolve(valid, &name, type_.as_deref(), types)
-                .ok_or_else(|| Invalid::Component { path, name: name.clone() })?;
+            let known = match resolve(valid, &name, type_.as_deref(), types) {
+                Some(known) => known,
+                // Nobody may look for what is not there.
+                None if valid.dapr == Mode::Off => (name.clone(), String::new()),
+                None => return Err(Invalid::Component { path, name }),
+            };
             found.by_name.insert((name, type_), known);
         }
         Ok(found)
@@ -122,6 +124,11 @@ impl Components {
         let known = self.by_name.get(&(name.to_owned(), type_.map(str::to_owned)));
         known.map_or((name, type_.unwrap_or_default()), |(name, type_)| (name, type_))
     }
+}
+
+/// Whether a function speaks of a component of a name.
+pub fn speaks_of(spec: &ServingImpl, name: &str) -> bool {
+    named(spec).iter().any(|(_, named, _)| named == name)
 }
 
 /// Every component that a function speaks of: the field, the name, and the type if it says one.

@@ -15,7 +15,7 @@ use crate::{
     validate::{Invalid, Valid},
 };
 
-pub use components::{COMPONENTS, Components, Types, components, mapped};
+pub use components::{COMPONENTS, Components, Types, components, mapped, speaks_of};
 pub use jetstream::scaler;
 pub use proxy::{PROXY, has_relay, proxy, proxy_is_ready, relay, relay_port};
 
@@ -139,10 +139,7 @@ pub fn variables(valid: &Valid, world: &World) -> Vec<(&'static str, String)> {
 
 /// The objects of a revision by what they are (core-api §6.3).
 pub fn resources(valid: &Valid) -> Vec<(&'static str, String)> {
-    let names: Vec<_> = components(valid)
-        .iter()
-        .filter_map(|component| Some(component.pointer("/metadata/name")?.as_str()?.to_owned()))
-        .collect();
+    let names = components::names(valid);
     let components = (!names.is_empty()).then(|| ("dapr.io/component", names.join(",")));
     let proxy = (valid.dapr == Mode::Standalone).then(|| ("dapr-proxy", proxy::name(&valid.function)));
     components.into_iter().chain(proxy).collect()

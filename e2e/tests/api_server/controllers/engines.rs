@@ -12,7 +12,7 @@ use kube::{
 use openfunction_proto::core::Serving;
 use serde_json::{Value, json};
 
-use super::{FUNCTIONS, Running, StandIn, Which, World, function};
+use super::{FUNCTIONS, StandIn, Which, World, end, function, start};
 use crate::support::{eventually, try_out};
 
 /// Kinds that engines make.
@@ -293,20 +293,6 @@ async fn every_scale_option_stands_with_its_value_on_the_live_object() {
         .await;
     }
     end(running).await;
-}
-
-async fn start(world: &World, which: &[Which]) -> Vec<Running> {
-    let mut running = Vec::new();
-    for which in which {
-        running.push(world.start(*which).await);
-    }
-    running
-}
-
-async fn end(running: Vec<Running>) {
-    for controller in running {
-        controller.end().await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{FUNCTIONS, StandIn, Which, World, function};
+use super::{FUNCTIONS, StandIn, Which, World, end, function, start};
 use crate::support::eventually;
 
 /// Kinds that such a function has.
@@ -56,7 +56,7 @@ async fn ou11_to_ou15_a_function_gets_what_its_annotations_say() {
     let world = World::with_gateway().await;
     world.install_api(&["dapr.io", "keda.sh"]).await;
     let _stand_in = StandIn::start(&world);
-    let running = [world.start(Which::Function).await, world.start(Which::Serving).await];
+    let running = start(&world, &[Which::Function, Which::Serving]).await;
     let (enable, mode) = ("openfunction.io/enable-dapr", "openfunction.io/dapr-service-mode");
     for (annotations, deployments, services, has_sidecar) in [
         (json!({}), 2, 1, "false"),
@@ -76,9 +76,7 @@ async fn ou11_to_ou15_a_function_gets_what_its_annotations_say() {
     let (reason, message) = world.is_ready("called", "False").await;
     assert_eq!(reason, "InvalidValue");
     assert!(message.contains("must be standalone or sidecar"), "{message}");
-    for controller in running {
-        controller.end().await;
-    }
+    end(running).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ use openfunction_proto::{
 };
 use serde_json::{Value, json};
 
-use super::{Running, StandIn, Which, World, function};
+use super::{Running, StandIn, Which, World, end, function};
 use crate::support::eventually;
 
 impl World {
@@ -97,17 +97,7 @@ impl World {
 }
 
 async fn start(world: &World) -> Vec<Running> {
-    let mut running = Vec::new();
-    for which in [Which::Function, Which::Serving, Which::Gateway] {
-        running.push(world.start(which).await);
-    }
-    running
-}
-
-async fn end(running: Vec<Running>) {
-    for controller in running {
-        controller.end().await;
-    }
+    super::start(world, &[Which::Function, Which::Serving, Which::Gateway]).await
 }
 
 const HELLO: [&str; 2] = ["http://hello.shop.ofn.io/", "http://hello.shop.svc.cluster.local/"];

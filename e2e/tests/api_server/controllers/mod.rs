@@ -324,6 +324,22 @@ impl Running {
     }
 }
 
+/// Starts some controllers.
+async fn start(world: &World, which: &[Which]) -> Vec<Running> {
+    let mut running = Vec::new();
+    for which in which {
+        running.push(world.start(*which).await);
+    }
+    running
+}
+
+/// Ends them.
+async fn end(running: Vec<Running>) {
+    for controller in running {
+        controller.end().await;
+    }
+}
+
 /// What a stand-in does, as long as it is switched on.
 #[derive(Default)]
 struct Switches {

@@ -10,7 +10,7 @@ use std::{
 use e2e::{
     cache::run,
     go::module_folder,
-    local::{node, registry::OPEN},
+    local::{go_modules::PROXY, node, registry::OPEN},
     parts::FUNCTIONS_FRAMEWORK,
 };
 use reqwest::header::HOST;
@@ -23,8 +23,6 @@ use crate::{
     },
     support::{client, eventually},
 };
-
-const PROXY: &str = "http://go-modules.openfunction-local.svc.cluster.local";
 
 /// The sums of everything that programs of the framework are built from.
 fn sums() -> String {
