@@ -11,7 +11,7 @@ use controller_runtime::{
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, Client, CustomResource, ResourceExt, api::PostParams, runtime::reflector::ObjectRef};
-use openfunction_proto::core::defaults::{WASM_VARIANT, WASMEDGE};
+use openfunction_proto::core::defaults::{COMPAT_SMART, WASM_VARIANT, WASMEDGE};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tracing::{info, warn};
@@ -119,9 +119,6 @@ const OURS: [(&str, &str); 5] = [
     ("ko", include_str!("../../deploy/strategies/ko.yaml")),
     ("openfunction", include_str!("../../deploy/strategies/openfunction.yaml")),
 ];
-/// Value of the annotation that a runtime knows a wasm image by (Q16).
-const COMPAT_SMART: &str = "compat-smart";
-
 /// The strategies that we bring, with the settings of the installation.
 ///
 /// # Errors
@@ -162,7 +159,7 @@ fn kaniko_flags(flags: &Flags) -> Vec<String> {
     insecure.chain(mirrors).collect()
 }
 
-/// Strategy `wasmedge`: as buildah, with the annotation that a runtime knows a wasm image by.
+/// Strategy `wasmedge`: as buildah, with the annotation that a runtime knows a wasm image by (Q16).
 fn wasmedge(buildah: &Value) -> Value {
     let mut strategy = buildah.clone();
     strategy["metadata"]["name"] = json!(WASMEDGE);

@@ -1,7 +1,7 @@
 //! What a Function means where it says nothing (core-api §8): filled in at admission, and by every controller in
 //! memory, since admission may not have run.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Function, FunctionSpec, GatewayRef, HttpTrigger, Route, ServingImpl, ServingSpec, Strategy};
 
@@ -12,6 +12,10 @@ pub const VERSION: &str = "latest";
 
 /// Annotation of functions that run as wasm, and of their images.
 pub const WASM_VARIANT: &str = "module.wasm.image/variant";
+/// Value of that annotation that runtimes know, also those that run other images beside.
+pub const COMPAT_SMART: &str = "compat-smart";
+/// RuntimeClass of functions that run as wasm and name none; the chart has it.
+pub const WASM_RUNTIME_CLASS: &str = "openfunction-crun";
 /// Build strategy of functions that run as wasm.
 pub const WASMEDGE: &str = "wasmedge";
 
@@ -26,20 +30,32 @@ impl Function {
     /// What it asks for, with everything said.
     pub fn spec_with_defaults(&self, gateway: &GatewayRef) -> FunctionSpec {
         let mut spec = self.spec.with_defaults(gateway);
-        if self.is_wasm()
-            && let Some(build) = &mut spec.build
-        {
-            // Unless one is given (goals WA3).
-            build.shipwright.get_or_insert_default().strategy.get_or_insert_with(|| Strategy {
-                kind: Some("ClusterBuildStrategy".to_owned()),
-                name: WASMEDGE.to_owned(),
-            });
+        if self.is_wasm() {
+            spec.fill_in_wasm();
         }
         spec
     }
 }
 
 impl FunctionSpec {
+    /// What a wasm function says nothing of (core-api §8.5). Nothing of it is written into the Function, so that all of it
+    /// is gone when the function is none any more.
+    fn fill_in_wasm(&mut self) {
+        if let Some(build) = &mut self.build {
+            build.shipwright.get_or_insert_default().strategy.get_or_insert_with(|| Strategy {
+                kind: Some("ClusterBuildStrategy".to_owned()),
+                name: WASMEDGE.to_owned(),
+            });
+        }
+        if let Some(serving) = &mut self.serving {
+            serving.annotations.entry(WASM_VARIANT.to_owned()).or_insert_with(|| COMPAT_SMART.to_owned());
+            let template = serving.template.get_or_insert_with(|| json!({}));
+            if template.is_object() && template["runtimeClassName"].is_null() {
+                template["runtimeClassName"] = json!(WASM_RUNTIME_CLASS);
+            }
+        }
+    }
+
     /// The same Function with everything said.
     #[must_use]
     fn with_defaults(&self, gateway: &GatewayRef) -> Self {
@@ -101,8 +117,6 @@ impl ServingSpec {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn with_defaults(spec: Value) -> Value {
@@ -134,6 +148,28 @@ mod tests {
         assert_eq!(strategy(json!({}), "OCIContainer", Value::Null), Value::Null);
         let own = json!({"strategy": {"name": "own"}});
         assert_eq!(strategy(json!({}), "wasmedge", own.clone()), own);
+    }
+
+    #[test]
+    fn wa1_to_wa7_what_runs_as_wasm_says_so_to_its_node() {
+        let serving = |annotations: Value, runtime: &str, serving: Value| {
+            let function: Function = serde_json::from_value(json!({
+                "metadata": {"name": "f", "annotations": annotations},
+                "spec": {"image": "a", "workloadRuntime": runtime, "serving": serving},
+            }))
+            .unwrap();
+            let serving = function.spec_with_defaults(&GatewayRef::default()).serving.unwrap();
+            (json!(serving.annotations), serving.template.unwrap_or_default())
+        };
+        let variant = json!({"module.wasm.image/variant": "compat-smart"});
+        let class = json!({"runtimeClassName": "openfunction-crun"});
+        assert_eq!(serving(json!({}), "WasmEdge", json!({})), (variant.clone(), class.clone()));
+        assert_eq!(serving(json!({"module.wasm.image/variant": "compat"}), "", json!({})), (variant.clone(), class));
+        let azure = json!({"runtimeClassName": "wasmtime-spin"});
+        let own = json!({"annotations": {"module.wasm.image/variant": "compat"}, "template": azure});
+        assert_eq!(serving(json!({}), "wasmedge", own.clone()), (own["annotations"].clone(), azure));
+        // WA10: nothing stays of it.
+        assert_eq!(serving(json!({}), "OCIContainer", json!({})), (json!({}), Value::Null));
     }
 
     #[test]
