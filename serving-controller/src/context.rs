@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use kube::ResourceExt;
 use openfunction_proto::core::{
-    DaprOutput, DaprTrigger, Hooks, Serving, ServingImpl, TracingConfig, TracingProvider, Triggers,
+    DaprOutput, DaprTrigger, Hooks, Serving, ServingImpl, State, TracingConfig, TracingProvider, Triggers,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -85,6 +85,8 @@ struct V1Beta2<'a> {
     outputs: BTreeMap<String, Component<'a>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     states: BTreeMap<String, Component<'a>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    configurations: BTreeMap<String, Component<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pre_hooks: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -127,7 +129,7 @@ pub fn contexts(valid: &Valid, world: &World) -> Contexts {
         version,
         inputs: inputs(&dapr, components),
         outputs: outputs(spec, components),
-        states: states(spec, components),
+        states: stores(&spec.states, components),
         // Requests decide, whatever events come besides (B-75).
         runtime: if spec.http().is_some() { "Knative" } else { "Async" },
         port: valid.port.to_string(),
@@ -157,7 +159,8 @@ pub fn contexts(valid: &Valid, world: &World) -> Contexts {
         triggers,
         inputs: read(spec, components),
         outputs: written(spec, components),
-        states: states(spec, components),
+        states: stores(&spec.states, components),
+        configurations: stores(&spec.configurations, components),
         pre_hooks: hooks.pre,
         post_hooks: hooks.post,
         tracing,
@@ -263,8 +266,8 @@ fn read<'a>(spec: &'a ServingImpl, components: &'a Components) -> BTreeMap<Strin
     read
 }
 
-fn states<'a>(spec: &'a ServingImpl, components: &'a Components) -> BTreeMap<String, Component<'a>> {
-    spec.states.keys().map(|name| (name.clone(), plain(components, name, None, None))).collect()
+fn stores<'a>(stores: &'a BTreeMap<String, State>, components: &'a Components) -> BTreeMap<String, Component<'a>> {
+    stores.keys().map(|name| (name.clone(), plain(components, name, None, None))).collect()
 }
 
 /// Hooks and tracing of the old shape.

@@ -99,3 +99,27 @@ impl Component {
         self.spec.get("type").and_then(Value::as_str)
     }
 }
+
+/// The kind of a Resiliency; its scopes stand outside its spec.
+#[derive(Clone, CustomResource, Debug, Default, Deserialize, Serialize)]
+#[kube(
+    group = "dapr.io",
+    version = "v1alpha1",
+    kind = "Resiliency",
+    root = "OfResiliency",
+    plural = "resiliencies",
+    namespaced,
+    schema = "disabled"
+)]
+pub struct NoSpecEither {}
+
+/// A Resiliency of Dapr.
+#[derive(Clone, Debug, Deserialize, Resource, Serialize)]
+#[resource(inherit = OfResiliency)]
+pub struct Resiliency {
+    /// Its metadata.
+    pub metadata: ObjectMeta,
+    /// Everything else.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}

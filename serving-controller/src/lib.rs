@@ -42,7 +42,7 @@ use k8s_openapi::{
         apps::v1::{Deployment, StatefulSet},
         autoscaling::v2::HorizontalPodAutoscaler,
         batch::v1::Job,
-        core::v1::{ConfigMap, Pod, Service},
+        core::v1::{ConfigMap, Event, Pod, Service},
         policy::v1::PodDisruptionBudget,
     },
     kube_aggregator::pkg::apis::apiregistration::v1::APIService,
@@ -55,12 +55,12 @@ use kube::{
 use openfunction_proto::core::Serving;
 use serde::Serialize;
 
-use dapr::COMPONENTS;
-use foreign::{Component, HttpScaledObject, KnativeService, ScaledJob, ScaledObject};
+use dapr::{COMPONENTS, RESILIENCIES};
+use foreign::{Component, HttpScaledObject, KnativeService, Resiliency, ScaledJob, ScaledObject};
 use keda::HTTP_SCALED_OBJECTS;
 use knative::SERVICES;
 use reconcile::{Children, Context, reconcile};
-use relatives::Relatives;
+use relatives::{Caches, Relatives};
 pub use settings::{Interceptor, Settings};
 
 /// KEDA's ScaledObjects.
@@ -75,7 +75,7 @@ pub const ABOUT: About = About {
     about: "Runs the revisions of functions.",
     version: env!("CARGO_PKG_VERSION"),
     commit: controller_runtime::COMMIT,
-    optional_apis: &[SERVICES, HTTP_SCALED_OBJECTS, SCALED_OBJECTS, SCALED_JOBS, COMPONENTS],
+    optional_apis: &[SERVICES, HTTP_SCALED_OBJECTS, SCALED_OBJECTS, SCALED_JOBS, COMPONENTS, RESILIENCIES],
 };
 
 /// The API that tells how much CPU pods use; without it, no HorizontalPodAutoscaler can work.
@@ -140,6 +140,9 @@ pub async fn run(mut runtime: Runtime, settings: Settings) -> anyhow::Result<()>
     runtime.follow_optional_apis().await;
     runtime.follow(&servings, watcher::Config::default(), |_| {});
     runtime.follow(&pods, ours(), |pod| pod.spec = None);
+    let sandboxes = runtime.shared::<Event>();
+    let of_sandboxes = format!("reason={},involvedObject.kind=Pod", status::SANDBOX);
+    runtime.follow(&sandboxes, watcher::Config::default().fields(&of_sandboxes), |_| {});
     runtime.count_objects(&servings, |serving| serving.status.as_ref()?.state.as_deref());
     let mut family = Family { runtime: &mut runtime, children: Children::default(), triggers: Vec::new() };
     let deployments = family.follow::<Deployment>(deployment::remember_who_scales);
@@ -147,7 +150,7 @@ pub async fn run(mut runtime: Runtime, settings: Settings) -> anyhow::Result<()>
     family.follow::<Job>(|_| {});
     family.follow::<Service>(|service| service.status = None);
     family.follow::<HorizontalPodAutoscaler>(|autoscaler| autoscaler.status = None);
-    family.follow::<PodDisruptionBudget>(|budget| budget.status = None);
+    let budgets = family.follow::<PodDisruptionBudget>(|budget| budget.status = None);
     family.follow_optional::<KnativeService>(SERVICES);
     family.follow_optional::<ScaledObject>(SCALED_OBJECTS);
     family.follow_optional::<ScaledJob>(SCALED_JOBS);
@@ -156,7 +159,15 @@ pub async fn run(mut runtime: Runtime, settings: Settings) -> anyhow::Result<()>
     let components = Shared::<Component>::new(None);
     // Those of others, too: a function may name one.
     runtime.follow_optional(&components, COMPONENTS, &[], watcher::Config::default(), relatives::forget_of_others);
-    let relatives = Relatives::new(&servings, &components, &deployments);
+    let resiliencies = Shared::<Resiliency>::new(None);
+    runtime.follow_optional(&resiliencies, RESILIENCIES, &[], ours(), |_| {});
+    let relatives = Relatives::new(&Caches {
+        servings: &servings,
+        components: &components,
+        resiliencies: &resiliencies,
+        deployments: &deployments,
+        budgets: &budgets,
+    });
     let named = |name: &str| watcher::Config::default().fields(&format!("metadata.name={name}"));
     let (metrics, only, client) = (metrics_api.clone(), named(METRICS_API), runtime.client());
     runtime.spawn_essential("the watch of the metrics API", async move {
@@ -176,6 +187,7 @@ pub async fn run(mut runtime: Runtime, settings: Settings) -> anyhow::Result<()>
         children,
         relatives,
         pods: pods.clone(),
+        sandboxes: sandboxes.index(|event| event.involved_object.uid.iter().cloned().collect()),
         metrics_api: metrics_api.clone(),
         config: config.clone(),
         namespace: runtime.args.namespace.clone(),
@@ -188,6 +200,8 @@ pub async fn run(mut runtime: Runtime, settings: Settings) -> anyhow::Result<()>
             let (driver, servings, context) = (&driver, &servings, context.clone());
             let mut triggers: Vec<_> = of_children.iter().map(|subscribe| subscribe()).collect();
             triggers.push(process::triggers(&pods, serving_of));
+            let known = pods.clone();
+            triggers.push(process::triggers(&sandboxes, move |event| serving_of_event(event, &known)));
             triggers.extend(context.relatives.triggers());
             let of_all = [
                 metrics_api.subscribe().map(drop).boxed(),
@@ -204,4 +218,12 @@ pub async fn run(mut runtime: Runtime, settings: Settings) -> anyhow::Result<()>
 fn serving_of(pod: &Pod) -> Vec<ObjectRef<Serving>> {
     let namespace = pod.namespace().unwrap_or_default();
     pod.labels().get(children::SERVING).map(|name| ObjectRef::new(name).within(&namespace)).into_iter().collect()
+}
+
+/// The Serving that the pod of an Event is of.
+fn serving_of_event(event: &Event, pods: &Shared<Pod>) -> Vec<ObjectRef<Serving>> {
+    let of = &event.involved_object;
+    let pod =
+        ObjectRef::new(of.name.as_deref().unwrap_or_default()).within(of.namespace.as_deref().unwrap_or_default());
+    pods.store().get(&pod).map(|pod| serving_of(&pod)).unwrap_or_default()
 }

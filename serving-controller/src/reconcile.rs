@@ -13,13 +13,14 @@ use controller_runtime::{
     conditions::{self, NewCondition},
     driver::Failure,
     events::{About, EventType, Events},
+    index::Index,
     optional::{OptionalApi, OptionalApis},
     traffic::DRIFT,
     watch::{Shared, Watched},
 };
 use jiff::Timestamp;
 use k8s_openapi::{
-    api::core::v1::{ConfigMap, Pod},
+    api::core::v1::{ConfigMap, Event, Pod},
     apimachinery::pkg::apis::meta::v1::Time,
     kube_aggregator::pkg::apis::apiregistration::v1::APIService,
 };
@@ -41,7 +42,7 @@ use crate::{
     relatives::Relatives,
     settings::Settings,
     shared::{self, Shared as Wanted},
-    status::{Observed, READY},
+    status::{self, Observed, READY},
     validate::{Invalid, Valid, validate},
 };
 
@@ -61,6 +62,8 @@ pub struct Context {
     pub relatives: Relatives,
     /// Pods of revisions.
     pub pods: Shared<Pod>,
+    /// Events of sandboxes that cannot be made, by their pods.
+    pub sandboxes: Index<Event>,
     /// The API that tells how much CPU pods use.
     pub metrics_api: Shared<APIService>,
     /// The ConfigMap with settings for every function.
@@ -167,9 +170,7 @@ pub async fn reconcile(serving: Arc<Serving>, context: Arc<Context>) -> Result<A
     }
     // A child that is not known yet would be rendered anew. What other engines make need not be known.
     let needed = engine::named(engine::name_of(&serving)).map(|engine| engine.makes()).unwrap_or_default();
-    let waits_for_dapr = context.apis.is_served(COMPONENTS)
-        && !context.relatives.are_known()
-        && !matches!(dapr::mode(&serving), Ok(Mode::Off));
+    let waits_for_dapr = !context.relatives.are_known(&context.apis) && !matches!(dapr::mode(&serving), Ok(Mode::Off));
     if !context.children.are_known(needed, &context.apis) || waits_for_dapr {
         return Ok(Action::requeue(SOON));
     }
@@ -317,7 +318,7 @@ impl Context {
         types: &Types<'_>,
         converged: &mut Converged,
     ) -> Result<Wanted, Error> {
-        if !self.apis.is_served(COMPONENTS) || !self.relatives.are_known() {
+        if !self.apis.is_served(COMPONENTS) || !self.relatives.are_known(&self.apis) {
             return Ok(Wanted::default());
         }
         let live = self.relatives.live(serving);
@@ -348,7 +349,12 @@ impl Context {
     fn pods_of(&self, serving: &Serving) -> Vec<Arc<Pod>> {
         let (namespace, name) = (serving.namespace(), serving.name_any());
         let is_of = |pod: &Pod| pod.namespace() == namespace && pod.labels().get(children::SERVING) == Some(&name);
-        self.pods.store().state().into_iter().filter(|pod| is_of(pod)).collect()
+        let with_reason =
+            |pod: Arc<Pod>| match status::with_reason(&pod, &self.sandboxes.get(&pod.uid().unwrap_or_default())) {
+                Some(pod) => Arc::new(pod),
+                None => pod,
+            };
+        self.pods.store().state().into_iter().filter(|pod| is_of(pod)).map(with_reason).collect()
     }
 
     /// Switches features of Knative on (B-61), those that give nobody more rights.

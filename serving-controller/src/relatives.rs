@@ -5,18 +5,19 @@ use std::{collections::BTreeSet, sync::Arc};
 use controller_runtime::{
     children::{self, dynamic},
     index::Index,
+    optional::OptionalApis,
     process,
     watch::Shared,
 };
 use futures::stream::BoxStream;
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::{apps::v1::Deployment, policy::v1::PodDisruptionBudget};
 use kube::{Resource, ResourceExt, api::DynamicObject, runtime::reflector::ObjectRef};
 use openfunction_proto::core::Serving;
 
 use crate::{
     ABOUT,
-    dapr::{self, Mode, PROXY},
-    foreign::Component,
+    dapr::{self, COMPONENTS, Mode, PROXY, RESILIENCIES},
+    foreign::{Component, Resiliency},
 };
 
 /// The caches of it.
@@ -25,8 +26,25 @@ pub struct Relatives {
     by_function: Index<Serving>,
     components: Shared<Component>,
     components_of: Index<Component>,
+    resiliencies: Shared<Resiliency>,
+    resiliencies_of: Index<Resiliency>,
     deployments: Shared<Deployment>,
     proxies_of: Index<Deployment>,
+    budgets_of: Index<PodDisruptionBudget>,
+}
+
+/// The caches that it looks at.
+pub struct Caches<'a> {
+    /// All revisions.
+    pub servings: &'a Shared<Serving>,
+    /// Components, also those of others.
+    pub components: &'a Shared<Component>,
+    /// Our Resiliencies.
+    pub resiliencies: &'a Shared<Resiliency>,
+    /// Our Deployments.
+    pub deployments: &'a Shared<Deployment>,
+    /// Our PodDisruptionBudgets.
+    pub budgets: &'a Shared<PodDisruptionBudget>,
 }
 
 /// Leaves of a Component that is not ours what is asked of it: its type.
@@ -58,20 +76,24 @@ fn of_ours(component: &Component) -> Vec<String> {
 
 impl Relatives {
     /// Indexes the caches.
-    pub fn new(servings: &Shared<Serving>, components: &Shared<Component>, deployments: &Shared<Deployment>) -> Self {
+    pub fn new(caches: &Caches) -> Self {
         Self {
-            servings: servings.clone(),
-            by_function: servings.index(|serving| of(serving, children::FUNCTION)),
-            components: components.clone(),
-            components_of: components.index(of_ours),
-            deployments: deployments.clone(),
-            proxies_of: deployments.index(|deployment| of(deployment, PROXY)),
+            servings: caches.servings.clone(),
+            by_function: caches.servings.index(|serving| of(serving, children::FUNCTION)),
+            components: caches.components.clone(),
+            components_of: caches.components.index(of_ours),
+            resiliencies: caches.resiliencies.clone(),
+            resiliencies_of: caches.resiliencies.index(|resiliency| of(resiliency, children::FUNCTION)),
+            deployments: caches.deployments.clone(),
+            proxies_of: caches.deployments.index(|deployment| of(deployment, PROXY)),
+            budgets_of: caches.budgets.index(|budget| of(budget, PROXY)),
         }
     }
 
-    /// Whether all Components are known.
-    pub fn are_known(&self) -> bool {
-        self.components.is_synced()
+    /// Whether all that is of Dapr is known, as far as the cluster serves it.
+    pub fn are_known(&self, apis: &OptionalApis) -> bool {
+        (self.components.is_synced() || !apis.is_served(COMPONENTS))
+            && (self.resiliencies.is_synced() || !apis.is_served(RESILIENCIES))
     }
 
     /// Every revision of a Serving's Function, in the order of their names.
@@ -89,9 +111,14 @@ impl Relatives {
     /// What the Function's revisions have in common, as it is.
     pub fn live(&self, serving: &Serving) -> Vec<DynamicObject> {
         let functions = of(serving, children::FUNCTION);
-        let components = functions.iter().flat_map(|function| self.components_of.get(function));
-        let proxies = functions.iter().flat_map(|function| self.proxies_of.get(function));
-        components.map(|component| dynamic(&*component)).chain(proxies.map(|proxy| dynamic(&*proxy))).collect()
+        let all = functions.iter().flat_map(|function| {
+            let components = self.components_of.get(function).into_iter().map(|component| dynamic(&*component));
+            let resiliencies = self.resiliencies_of.get(function).into_iter().map(|resiliency| dynamic(&*resiliency));
+            let proxies = self.proxies_of.get(function).into_iter().map(|proxy| dynamic(&*proxy));
+            let budgets = self.budgets_of.get(function).into_iter().map(|budget| dynamic(&*budget));
+            components.chain(resiliencies).chain(proxies).chain(budgets)
+        });
+        all.collect()
     }
 
     /// The proxy of the Function.
@@ -104,7 +131,7 @@ impl Relatives {
         self.components.store().get(&ObjectRef::new(name).within(namespace))?.type_().map(str::to_owned)
     }
 
-    /// Servings that a change concerns: those of the Function of a Component of ours or of a proxy; for any other
+    /// Servings that a change concerns: those of the Function of a Component of ours, a Resiliency or a proxy; for any other
     /// Component, those of its namespace that name it; and for a Serving with Dapr the others of its Function.
     pub fn triggers(&self) -> Vec<BoxStream<'static, ObjectRef<Serving>>> {
         let by_function = self.by_function.clone();
@@ -116,7 +143,8 @@ impl Relatives {
                 .collect();
             servings.into_iter().map(|(namespace, name)| ObjectRef::new(&name).within(&namespace)).collect()
         };
-        let (of_component, of_proxy, of_serving) = (relatives.clone(), relatives.clone(), relatives);
+        let (of_component, of_resiliency) = (relatives.clone(), relatives.clone());
+        let (of_proxy, of_serving) = (relatives.clone(), relatives);
         let servings = self.servings.clone();
         let components = process::triggers(&self.components, move |component: &Component| {
             let functions = of_ours(component);
@@ -130,11 +158,13 @@ impl Relatives {
             let all = servings.store().state();
             all.iter().filter(|serving| names_it(serving)).map(|serving| ObjectRef::from_obj(&**serving)).collect()
         });
+        let resiliencies =
+            process::triggers(&self.resiliencies, move |resiliency| of_resiliency(of(resiliency, children::FUNCTION)));
         let proxies = process::triggers(&self.deployments, move |deployment| of_proxy(of(deployment, PROXY)));
         let revisions = process::triggers(&self.servings, move |serving| match dapr::mode(serving) {
             Ok(Mode::Off) => Vec::new(),
             _ => of_serving(of(serving, children::FUNCTION)),
         });
-        vec![components, proxies, revisions]
+        vec![components, resiliencies, proxies, revisions]
     }
 }

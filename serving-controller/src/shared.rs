@@ -1,5 +1,5 @@
-//! What the revisions of a Function have in common: its Dapr Components and its Dapr proxy. Each revision brings all of it
-//! to what all revisions want, so that it does not matter which one is looked at.
+//! What the revisions of a Function have in common: its Dapr Components, Resiliency and proxy. Each revision brings all of
+//! it to what all revisions want, so that it does not matter which one is looked at.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -43,16 +43,24 @@ pub fn wanted(revisions: &[Arc<Serving>], world: &World, types: &Types) -> Share
     };
     let standalone: Vec<_> = valid.iter().filter(|valid| valid.dapr == Mode::Standalone).collect();
     let receiver = standalone.iter().max_by_key(|valid| rank(valid.serving)).copied();
-    let proxy = receiver.and_then(|receiver| {
+    // Sidecars load it when they start, and those that start are of the newest revision.
+    let with_dapr = valid.iter().filter(|valid| valid.dapr != Mode::Off);
+    let newest = with_dapr.max_by_key(|valid| since(valid.serving));
+    let counts = newest.filter(|valid| valid.dapr == Mode::Sidecar).or(receiver);
+    let resiliency = counts.and_then(|valid| Some(owned(dapr::resiliency(valid)?, &[valid])));
+    let proxy = receiver.map_or_else(Vec::new, |receiver| {
         let is_async = receiver.serving.spec.serving.http().is_none();
         // Every revision of an HTTP function may have requests, but only one of others has events.
-        let loaded = names(&|valid| !is_async || std::ptr::eq(valid.serving, receiver.serving));
-        let known = Components::of(receiver, types).inspect_err(|_| is_complete = false).ok()?;
-        Some(owned(dapr::proxy(receiver, &World { components: &known, ..*world }, &loaded), &standalone))
+        let mut loaded = names(&|valid| !is_async || std::ptr::eq(valid.serving, receiver.serving));
+        loaded.extend(resiliency.as_ref().map(|resiliency| resiliency["spec"].to_string()));
+        let Ok(known) = Components::of(receiver, types).inspect_err(|_| is_complete = false) else { return Vec::new() };
+        let world = World { components: &known, ..*world };
+        let objects = [dapr::budget(receiver, &world), Some(dapr::proxy(receiver, &world, &loaded))];
+        objects.into_iter().flatten().map(|object| owned(object, &standalone)).collect()
     });
-    let receiver = receiver.filter(|_| proxy.is_some()).map(|valid| valid.serving.name_any());
-    let objects = components.into_values().map(|(object, by)| owned(object, &by)).chain(proxy).collect();
-    Shared { objects, receiver, is_complete }
+    let receiver = receiver.filter(|_| !proxy.is_empty()).map(|valid| valid.serving.name_any());
+    let components = components.into_values().map(|(object, by)| owned(object, &by));
+    Shared { objects: components.chain(resiliency).chain(proxy).collect(), receiver, is_complete }
 }
 
 fn is_active(serving: &Serving) -> bool {
@@ -60,12 +68,15 @@ fn is_active(serving: &Serving) -> bool {
 }
 
 /// The revision of the highest rank gets the events: the newest that runs, else the newest.
-fn rank(serving: &Serving) -> (bool, Option<Timestamp>, String) {
+fn rank(serving: &Serving) -> (bool, (Option<Timestamp>, String)) {
     let status = serving.status.as_ref();
-    let runs = status.and_then(|status| status.state.as_deref()) == Some("Running");
-    let activated = status.and_then(|status| status.activated_at.clone()).map(|time| time.0);
-    let since = activated.or_else(|| serving.creation_timestamp().map(|time| time.0));
-    (runs, since, serving.name_any())
+    (status.and_then(|status| status.state.as_deref()) == Some("Running"), since(serving))
+}
+
+/// Since when a revision is active; the name decides between those of one moment.
+fn since(serving: &Serving) -> (Option<Timestamp>, String) {
+    let activated = serving.status.as_ref().and_then(|status| status.activated_at.clone());
+    (activated.or_else(|| serving.creation_timestamp()).map(|time| time.0), serving.name_any())
 }
 
 /// An object that goes when the last of some revisions goes.
@@ -144,6 +155,35 @@ mod tests {
     }
 
     #[test]
+    fn ou10_sidecars_load_the_resiliency_of_the_revision_that_starts() {
+        let with = |second: u32, state: &str, mode: &str, timeout: &str| {
+            let resiliency = json!({"policies": {"timeouts": {"t": timeout}}});
+            let annotations = json!({"openfunction.io/dapr-service-mode": mode});
+            let more = json!({"resiliency": resiliency, "annotations": annotations});
+            revision(&format!("orders-{second}"), second, state, &more)
+        };
+        let timeout = |first: &str, second: &str, mode: &str| {
+            let shared = wanted_by(&[with(1, first, "standalone", "1s"), with(2, second, mode, "2s")]);
+            let all: Vec<_> = shared.objects.iter().filter(|object| object["kind"] == "Resiliency").collect();
+            assert_eq!(all.len(), 1);
+            all[0].pointer("/spec/policies/timeouts/t").unwrap().as_str().unwrap().to_owned()
+        };
+        assert_eq!(timeout("Running", "Starting", "sidecar"), "2s");
+        assert_eq!(timeout("Running", "Starting", "standalone"), "1s", "the proxy is of the one that runs");
+        assert_eq!(timeout("Running", "Running", "standalone"), "2s");
+    }
+
+    #[test]
+    fn ou13_a_proxy_of_several_pods_has_a_budget() {
+        let mut case = Case::new(json!({}));
+        case.settings.dapr_proxy_replicas = 2;
+        let shared = wanted(&[revision("orders-1", 1, "Running", &json!({}))], &case.world(), &|_| None);
+        let budget = shared.objects.iter().find(|object| object["kind"] == "PodDisruptionBudget").unwrap();
+        assert_eq!(budget["spec"]["selector"]["matchLabels"], json!({"openfunction.io/proxy": "orders"}));
+        assert_eq!(owners(budget), ["orders-1"]);
+    }
+
+    #[test]
     fn b73_the_sidecar_of_events_ends_before_the_next_begins() {
         let proxy = |more: &Value| {
             let shared = wanted_by(&[revision("orders-1", 1, "Running", more)]);
@@ -153,6 +193,11 @@ mod tests {
         assert_eq!(events["spec"]["strategy"]["type"], "Recreate");
         let target = "orders-1.shop.svc.cluster.local:8080";
         assert!(events.to_string().contains(target), "{events}");
+        let retry = json!([{"name": "bus", "topic": "t", "retry": {"maxRetries": 3}}]);
+        let loaded =
+            |proxy: &Value| proxy.pointer("/spec/template/metadata/annotations/openfunction.io~1components").cloned();
+        let with_retry = proxy(&json!({"triggers": {"dapr": retry}}));
+        assert_ne!(loaded(&with_retry), loaded(&events), "another Resiliency is loaded by another sidecar");
         let outputs =
             json!({"triggers": {"http": {"port": 9000}}, "outputs": [{"dapr": {"name": "bus", "topic": "t"}}]});
         assert_eq!(proxy(&outputs)["spec"]["strategy"]["type"], "RollingUpdate");

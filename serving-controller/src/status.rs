@@ -1,10 +1,10 @@
 //! The state of a revision, from what its pods really do.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use controller_runtime::status_api;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
 use kube::ResourceExt;
 use openfunction_proto::{
     core::{Serving, ServingStatus},
@@ -112,6 +112,25 @@ fn failure_of_pod(pod: &Pod) -> Option<(String, String)> {
     })
 }
 
+/// What stands in Events alone: that a node cannot make the sandbox of a pod, for example since it does not have the runtime
+/// of the pod's RuntimeClass (WA11). Its containers say only that they wait.
+pub const SANDBOX: &str = "FailedCreatePodSandBox";
+
+/// A pod whose containers say why they wait.
+pub fn with_reason(pod: &Pod, events: &[Arc<Event>]) -> Option<Pod> {
+    let last = events.iter().max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0))?;
+    let mut pod = pod.clone();
+    let status = pod.status.as_mut()?;
+    let waiting = status.init_container_statuses.iter_mut().chain(&mut status.container_statuses).flatten();
+    let waiting = waiting.filter_map(|container| container.state.as_mut()?.waiting.as_mut());
+    let says_nothing = |reason: &str| ["ContainerCreating", "PodInitializing"].contains(&reason);
+    for waiting in waiting.filter(|waiting| waiting.reason.as_deref().is_some_and(says_nothing)) {
+        waiting.reason = Some(SANDBOX.to_owned());
+        waiting.message.clone_from(&last.message);
+    }
+    Some(pod)
+}
+
 /// Reasons of a waiting container that are a failure, each with what to do about it.
 const FAILURES: &[(&str, &str)] = &[
     ("ErrImagePull", PULL),
@@ -121,6 +140,10 @@ const FAILURES: &[(&str, &str)] = &[
     ("CreateContainerConfigError", "check that the ConfigMaps and Secrets that the template names exist"),
     ("CreateContainerError", "check command, volumes and mounts of the template"),
     ("RunContainerError", "check command, volumes and mounts of the template"),
+    (
+        SANDBOX,
+        "if it is a runtime that is missing, no node or not every node has the one of the template's runtimeClassName",
+    ),
     ("CrashLoopBackOff", "read its log: kubectl logs --previous"),
 ];
 const PULL: &str = "check the name of the image, and that spec.imageCredentials names a Secret that may pull it";
@@ -155,4 +178,34 @@ fn failure_of_container(container: &ContainerStatus) -> Option<(String, String)>
 pub fn explain(serving: &Serving) -> ObjectStatus {
     let ServingStatus { observed_generation, conditions, .. } = serving.status.clone().unwrap_or_default();
     status_api::object_status(serving, observed_generation, &conditions)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn wa11_a_node_without_the_runtime_is_told() {
+        let pod = |waiting: Value| -> Pod {
+            let container = json!({"name": "function", "image": "a", "imageID": "", "ready": false, "restartCount": 0, "state": {"waiting": waiting}});
+            serde_json::from_value(json!({"metadata": {"name": "p"}, "status": {"containerStatuses": [container]}}))
+                .unwrap()
+        };
+        let event = |second: u32, message: &str| -> Arc<Event> {
+            let event = json!({"metadata": {}, "involvedObject": {}, "reason": SANDBOX, "message": message,
+                "lastTimestamp": format!("2026-01-01T00:00:{second:02}Z")});
+            Arc::new(serde_json::from_value(event).unwrap())
+        };
+        let events = [event(2, "no runtime for \"crun\" is configured"), event(1, "no network yet")];
+        let waits = pod(json!({"reason": "ContainerCreating"}));
+        assert_eq!(with_reason(&waits, &[]), None);
+        let (reason, message) = failure_of_pod(&with_reason(&waits, &events).unwrap()).unwrap();
+        assert_eq!(reason, "FailedCreatePodSandBox");
+        assert!(message.contains("no runtime for \"crun\" is configured; if it is a runtime"), "{message}");
+        // It has come further since.
+        let pulls = pod(json!({"reason": "ErrImagePull", "message": "not found"}));
+        assert_eq!(failure_of_pod(&with_reason(&pulls, &events).unwrap()).unwrap().0, "ErrImagePull");
+    }
 }

@@ -43,6 +43,14 @@ pub enum Invalid {
         /// Name of the component.
         name: String,
     },
+    /// A trigger has no topic.
+    #[error("{path}: Required value: a component of type {type_:?} sends events of topics")]
+    Topic {
+        /// Path of the field.
+        path: String,
+        /// Type of the component.
+        type_: String,
+    },
     /// The template is no PodSpec.
     #[error("spec.template{0}")]
     Template(String),
@@ -65,7 +73,7 @@ impl Failure for Invalid {
             Self::NoDapr => "DaprMissing",
             Self::Component { .. } => "ComponentMissing",
             Self::Template(_) => "InvalidTemplate",
-            Self::Value { .. } => "InvalidValue",
+            Self::Topic { .. } | Self::Value { .. } => "InvalidValue",
         }
     }
 
@@ -125,6 +133,7 @@ pub fn validate(serving: &Serving) -> Result<Valid<'_>, Invalid> {
             return Err(Invalid::Template(format!(".containers[{index}].name: Required value")));
         }
     }
+    dapr::validate_retries(&dapr::triggers(spec))?;
     let scale = spec.scale_options.clone().unwrap_or_default();
     let keda = scale.keda.clone().unwrap_or_default();
     let listed = |path: &'static str, triggers: Vec<KedaTrigger>| {

@@ -1,4 +1,5 @@
-//! Message brokers and an S3 server, each a pod and a Service in the namespace of the local cluster's helpers. They keep nothing.
+//! Message brokers and an S3 server, each a pod and a Service in the namespace of the local cluster's helpers. What they
+//! keep outlives their container, but not their pod.
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -63,9 +64,10 @@ impl Part for Broker {
             "name": self.name,
             "image": format!("{OPEN}/local/{}:1", self.name),
             "readinessProbe": {"periodSeconds": 1, "failureThreshold": 60, "tcpSocket": {"port": self.ports[0]}},
+            "volumeMounts": [{"name": "data", "mountPath": "/data"}],
         });
-        let pod =
-            json!({"metadata": {"labels": labels}, "spec": {"enableServiceLinks": false, "containers": [container]}});
+        let spec = json!({"enableServiceLinks": false, "containers": [container], "volumes": [{"name": "data", "emptyDir": {}}]});
+        let pod = json!({"metadata": {"labels": labels}, "spec": spec});
         Ok(vec![
             json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata,
                 "spec": {"selector": {"matchLabels": labels}, "strategy": {"type": "Recreate"}, "template": pod}}),
@@ -81,7 +83,17 @@ fn words(command: &[&str]) -> Vec<String> {
 fn redis() -> Result<Image> {
     Ok(Image {
         layers: vec![Layer::Debian(&["redis-server"]), base()],
-        entrypoint: words(&["redis-server", "--protected-mode", "no", "--save", "", "--dir", "/tmp"]),
+        entrypoint: words(&[
+            "redis-server",
+            "--protected-mode",
+            "no",
+            "--save",
+            "",
+            "--appendonly",
+            "yes",
+            "--dir",
+            "/data",
+        ]),
         user: "65532:65532",
         ..Image::default()
     })

@@ -6,6 +6,8 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::GoDuration;
+
 /// The spec of a Dapr Component. Fields that are newer than this version are kept and passed to Dapr.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -56,7 +58,7 @@ pub struct SecretKeyRef {
     pub key: String,
 }
 
-/// A state store.
+/// A state store or a configuration store.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct State {
@@ -80,6 +82,52 @@ pub struct DaprTrigger {
     /// Key of the input in the function's context; absent is `name`. Kept from v1beta1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input_name: Option<String>,
+    /// How often an event that the function has not handled is sent again before it is given up; absent leaves it to the
+    /// component. (addition)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryPolicy>,
+    /// Topic of the same component for events that were given up; needs a pub/sub component. (addition)
+    #[schemars(length(min = 1, max = 255))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_letter_topic: Option<String>,
+    /// Several events in one call, in Dapr's bulk format, which the function must understand; needs a pub/sub component.
+    /// (addition)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bulk_subscribe: Option<BulkSubscribe>,
+}
+
+/// A retry policy, in the words of a Dapr Resiliency. (addition)
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RetryPolicy {
+    /// `constant`, which is meant when absent, or `exponential`.
+    #[schemars(extend("enum" = ["constant", "exponential"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// Pause between attempts of a constant policy, for example `5s`, which is meant when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration: Option<GoDuration>,
+    /// The longest pause of an exponential policy; absent is `60s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_interval: Option<GoDuration>,
+    /// How often an event is sent again; -1, which is meant when absent, is without end.
+    #[schemars(range(min = -1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_retries: Option<i32>,
+}
+
+/// Several events in one call. (addition)
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BulkSubscribe {
+    /// Most events in one call; absent is Dapr's default, 100.
+    #[schemars(range(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_messages_count: Option<i32>,
+    /// How long is waited for more of them, in milliseconds; absent is Dapr's default, 1000.
+    #[schemars(range(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_await_duration_ms: Option<i32>,
 }
 
 /// A Dapr component that the function reads by itself.

@@ -17,7 +17,10 @@ pub use build::{
     Strategy, StrategyParam, StrategyParamValue,
 };
 pub use builder::{BuildFailure, Builder, BuilderOutput, BuilderSpec, BuilderStatus, is_over};
-pub use dapr::{ComponentMetadata, ComponentSpec, DaprInput, DaprOutput, DaprTrigger, SecretKeyRef, State};
+pub use dapr::{
+    BulkSubscribe, ComponentMetadata, ComponentSpec, DaprInput, DaprOutput, DaprTrigger, RetryPolicy, SecretKeyRef,
+    State,
+};
 pub use function::{
     Function, FunctionAddress, FunctionCondition, FunctionRouteStatus, FunctionSpec, FunctionStatus, RevisionDetected,
     RevisionPolicy, RevisionStatus, RouteTag, TrafficTarget,

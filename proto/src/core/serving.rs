@@ -33,6 +33,9 @@ pub struct ServingImpl {
     /// Dapr state stores, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub states: BTreeMap<String, State>,
+    /// Dapr configuration stores, by name. (addition)
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub configurations: BTreeMap<String, State>,
     /// Environment variables of the function's container.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, String>,
@@ -79,7 +82,8 @@ pub struct ServingImpl {
     )]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub traffic: Vec<TrafficRequest>,
-    /// The spec of a Dapr Resiliency without its targets' names: policies and targets for the function's components. (addition)
+    /// The spec of a Dapr Resiliency: `policies`, and `targets` with `apps` and `components`, where components have the
+    /// names that the function has for them. (addition)
     #[schemars(schema_with = "crate::schema::object")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resiliency: Option<Value>,

@@ -12,10 +12,10 @@ use axum::{
     routing,
 };
 use prost::Message;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
-    context::FunctionContext,
+    context::{FunctionContext, Trigger},
     pods::{Pods, whole},
 };
 
@@ -39,6 +39,21 @@ struct Subscription {
     pubsub_name: String,
     #[prost(string, tag = "2")]
     topic: String,
+    #[prost(string, tag = "6")]
+    dead_letter_topic: String,
+    #[prost(message, optional, tag = "7")]
+    bulk_subscribe: Option<BulkSubscribe>,
+}
+
+/// `dapr.proto.runtime.v1.BulkSubscribeConfig`.
+#[derive(Clone, PartialEq, Message)]
+struct BulkSubscribe {
+    #[prost(bool, tag = "1")]
+    enabled: bool,
+    #[prost(int32, tag = "2")]
+    max_messages_count: i32,
+    #[prost(int32, tag = "3")]
+    max_await_duration_ms: i32,
 }
 
 /// `dapr.proto.runtime.v1.ListInputBindingsResponse`.
@@ -69,10 +84,8 @@ impl App {
 
     /// The application over HTTP.
     pub fn http(self: Arc<Self>) -> Router {
-        let subscriptions = async |State(app): State<Arc<Self>>| {
-            let topic = |topic: crate::context::Topic| json!({"pubsubname": topic.component, "topic": topic.name, "route": format!("/{}", topic.name)});
-            Json(app.context.topics().into_iter().map(topic).collect::<Vec<_>>())
-        };
+        let subscriptions =
+            async |State(app): State<Arc<Self>>| Json(app.context.topics().map(subscription).collect::<Vec<_>>());
         // Dapr asks by OPTIONS whether a binding is wanted.
         let pass = async |State(app): State<Arc<Self>>, request: Request| app.pass(request, refused_over_http).await;
         let wanted = async |State(app): State<Arc<Self>>, Path(name): Path<String>| {
@@ -87,9 +100,18 @@ impl App {
     }
 
     fn subscriptions(&self) -> Subscriptions {
-        let subscription =
-            |topic: crate::context::Topic| Subscription { pubsub_name: topic.component, topic: topic.name };
-        Subscriptions { subscriptions: self.context.topics().into_iter().map(subscription).collect() }
+        let subscription = |trigger: &Trigger| Subscription {
+            pubsub_name: trigger.name.clone(),
+            topic: trigger.topic.clone(),
+            dead_letter_topic: trigger.dead_letter_topic.clone().unwrap_or_default(),
+            // Dapr takes 0 for its default.
+            bulk_subscribe: trigger.bulk_subscribe.as_ref().map(|bulk| BulkSubscribe {
+                enabled: true,
+                max_messages_count: bulk.max_messages_count.unwrap_or(0),
+                max_await_duration_ms: bulk.max_await_duration_ms.unwrap_or(0),
+            }),
+        };
+        Subscriptions { subscriptions: self.context.topics().map(subscription).collect() }
     }
 
     /// Passes a request on to a pod.
@@ -105,6 +127,20 @@ impl App {
             refused(&why)
         })
     }
+}
+
+/// A subscription as Dapr's HTTP application channel has it.
+fn subscription(trigger: &Trigger) -> Value {
+    let mut subscription =
+        json!({"pubsubname": trigger.name, "topic": trigger.topic, "route": format!("/{}", trigger.topic)});
+    if let Some(topic) = &trigger.dead_letter_topic {
+        subscription["deadLetterTopic"] = json!(topic);
+    }
+    if let Some(bulk) = &trigger.bulk_subscribe {
+        subscription["bulkSubscribe"] = json!(bulk);
+        subscription["bulkSubscribe"]["enabled"] = json!(true);
+    }
+    subscription
 }
 
 /// A response of gRPC with one message: five bytes of frame before it, and the status behind it.
@@ -136,4 +172,24 @@ fn refused_over_grpc(why: &str) -> Response {
 
 fn refused_over_http(why: &str) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, why.to_owned()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tr16_a_subscription_says_what_its_trigger_says() {
+        let trigger = |more: Value| {
+            let mut trigger = json!({"name": "bus", "type": "pubsub.redis", "topic": "paid"});
+            more.as_object().unwrap().iter().for_each(|(field, value)| trigger[field] = value.clone());
+            serde_json::from_value::<Trigger>(trigger).unwrap()
+        };
+        let plain = json!({"pubsubname": "bus", "topic": "paid", "route": "/paid"});
+        assert_eq!(subscription(&trigger(json!({}))), plain);
+        let said =
+            subscription(&trigger(json!({"deadLetterTopic": "unpaid", "bulkSubscribe": {"maxMessagesCount": 5}})));
+        assert_eq!(said["deadLetterTopic"], "unpaid");
+        assert_eq!(said["bulkSubscribe"], json!({"enabled": true, "maxMessagesCount": 5}));
+    }
 }

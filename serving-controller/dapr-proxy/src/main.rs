@@ -6,11 +6,12 @@ mod app;
 mod context;
 mod pods;
 
-use std::{net::Ipv6Addr, process::ExitCode, time::Duration};
+use std::{collections::HashMap, net::Ipv6Addr, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use axum::{Router, routing};
 use clap::Parser;
+use http::HeaderMap;
 use tokio::{net::TcpListener, signal::unix};
 use tokio_util::sync::CancellationToken;
 
@@ -34,12 +35,20 @@ struct Arguments {
     /// The function's pods, as `host:port`: a name that leads to all of them.
     #[arg(long, env = "TARGET")]
     target: String,
+    /// Headers that requests to them must have, as a JSON object: what stands between may go by them.
+    #[arg(long, env = "HEADERS", value_name = "JSON", default_value = "{}", value_parser = headers)]
+    headers: HeaderMap,
     /// The function's context, as its framework reads it.
-    #[arg(long, env = "FUNC_CONTEXT")]
+    #[arg(long, env = "FUNC_CONTEXT_V1BETA2")]
     func_context: String,
     /// Seconds for which an event waits for a pod that takes it.
     #[arg(long, env = "DELIVERY_TIMEOUT", default_value_t = 60)]
     delivery_timeout: u64,
+}
+
+fn headers(text: &str) -> Result<HeaderMap, String> {
+    let headers: HashMap<String, String> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    HeaderMap::try_from(&headers).map_err(|error| error.to_string())
 }
 
 // One function's events need no more, and threads cost memory.
@@ -56,9 +65,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let context: FunctionContext = serde_json::from_str(&arguments.func_context).context("FUNC_CONTEXT")?;
+    let context: FunctionContext = serde_json::from_str(&arguments.func_context).context("FUNC_CONTEXT_V1BETA2")?;
     let is_grpc = arguments.protocol == "grpc";
-    let pods = Pods::new(arguments.target, is_grpc, Duration::from_secs(arguments.delivery_timeout));
+    let pods = Pods::new(arguments.target, arguments.headers, is_grpc, Duration::from_secs(arguments.delivery_timeout));
     let app = App::new(context, pods);
     let router = if is_grpc { app.grpc() } else { app.http() };
     let stop = CancellationToken::new();

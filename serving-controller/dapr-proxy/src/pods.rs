@@ -30,6 +30,7 @@ type Bytes = axum::body::Bytes;
 /// The pods.
 pub struct Pods {
     target: String,
+    headers: HeaderMap,
     client: Client<HttpConnector, Full<Bytes>>,
     is_grpc: bool,
     timeout: Duration,
@@ -44,8 +45,8 @@ struct Known {
 }
 
 impl Pods {
-    /// The pods behind a name and port.
-    pub fn new(target: String, is_grpc: bool, timeout: Duration) -> Self {
+    /// The pods behind a name and port, and headers that requests to them must have.
+    pub fn new(target: String, headers: HeaderMap, is_grpc: bool, timeout: Duration) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT));
         connector.set_nodelay(true);
@@ -55,7 +56,7 @@ impl Pods {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(30))
             .build(connector);
-        Self { target, client, is_grpc, timeout, known: Mutex::default() }
+        Self { target, headers, client, is_grpc, timeout, known: Mutex::default() }
     }
 
     /// Passes a request on until a pod takes it. One that was sent whole and answered is never sent again, except when the
@@ -102,6 +103,7 @@ impl Pods {
         request = request.version(if self.is_grpc { Version::HTTP_2 } else { Version::HTTP_11 });
         let mut request = request.body(Full::new(body))?;
         *request.headers_mut() = end_to_end(&parts.headers);
+        request.headers_mut().extend(self.headers.clone());
         Ok(request)
     }
 

@@ -3,18 +3,15 @@
 use std::collections::BTreeMap;
 
 use controller_runtime::{
-    children::{self, json},
+    children::json,
     names::{self, DNS_LABEL},
     optional::OptionalApi,
 };
-use openfunction_proto::core::{ComponentSpec, KedaTrigger, ServingImpl};
+use openfunction_proto::core::{ComponentSpec, DaprTrigger, KedaTrigger, ServingImpl, State};
 use serde_json::{Value, json};
 
-use super::{Mode, app_id, jetstream, object, triggers};
-use crate::{
-    ABOUT,
-    validate::{Invalid, MANAGED, Valid},
-};
+use super::{Mode, app_id, jetstream, labels, object, triggers};
+use crate::validate::{Invalid, Valid};
 
 /// Dapr's Components; where they are served, Dapr is installed.
 pub const COMPONENTS: OptionalApi = OptionalApi { group: "dapr.io", version: "v1alpha1", plural: "components" };
@@ -25,18 +22,20 @@ pub type Types<'a> = dyn Fn(&str) -> Option<String> + Sync + 'a;
 /// A component that the function declares.
 #[derive(Clone, Debug, PartialEq)]
 struct Declared<'a> {
-    /// The first part of its type: `bindings`, `pubsub` or `state`.
+    /// The first part of its type: `bindings`, `pubsub`, `state` or `configuration`.
     block: &'static str,
     key: &'a str,
     spec: &'a ComponentSpec,
 }
 
-fn declared(spec: &ServingImpl) -> impl Iterator<Item = Declared<'_>> {
+fn declared<'a>(spec: &'a ServingImpl) -> impl Iterator<Item = Declared<'a>> {
     let bindings = spec.bindings.iter().map(|(key, spec)| Declared { block: "bindings", key, spec });
     let pubsub = spec.pubsub.iter().map(|(key, spec)| Declared { block: "pubsub", key, spec });
-    let states = spec.states.iter();
-    let states = states.filter_map(|(key, state)| Some(Declared { block: "state", key, spec: state.spec.as_ref()? }));
-    bindings.chain(pubsub).chain(states)
+    let stores = |block: &'static str, stores: &'a BTreeMap<String, State>| {
+        stores.iter().filter_map(move |(key, store)| Some(Declared { block, key, spec: store.spec.as_ref()? }))
+    };
+    let states = stores("state", &spec.states);
+    bindings.chain(pubsub).chain(states).chain(stores("configuration", &spec.configurations))
 }
 
 /// What a component is made as; its name tells its content, so that revisions which declare the same share one, and no
@@ -70,11 +69,8 @@ pub fn names(valid: &Valid) -> Vec<String> {
 
 /// The Components of a revision. They belong to every revision that declares the same.
 pub fn components(valid: &Valid) -> Vec<Value> {
-    let metadata = |name: String| {
-        let labels = [(children::FUNCTION, valid.function.as_str()), (children::MANAGED_BY, ABOUT.name), MANAGED];
-        let labels: BTreeMap<_, _> = labels.into_iter().collect();
-        json!({"name": name, "namespace": valid.serving.metadata.namespace, "labels": labels})
-    };
+    let metadata =
+        |name: String| json!({"name": name, "namespace": valid.serving.metadata.namespace, "labels": labels(valid)});
     all_made(valid).map(|(name, spec)| object("Component", metadata(name), json(&spec), app_id(valid))).collect()
 }
 
@@ -107,7 +103,8 @@ impl Components {
     /// A component that is neither declared nor there, with the field that names it.
     pub fn of(valid: &Valid, types: &Types) -> Result<Self, Invalid> {
         let mut found = Self::default();
-        for (path, name, type_) in named(&valid.serving.spec.serving) {
+        let spec = &valid.serving.spec.serving;
+        for (path, name, type_) in named(spec) {
             let known = match resolve(valid, &name, type_.as_deref(), types) {
                 Some(known) => known,
                 // Nobody may look for what is not there.
@@ -116,6 +113,10 @@ impl Components {
             };
             found.by_name.insert((name, type_), known);
         }
+        for (index, trigger) in triggers(spec).iter().enumerate() {
+            let (_, type_) = found.get(&trigger.name, trigger.type_.as_deref());
+            validate_topic(&format!("spec.triggers.dapr[{index}]"), trigger, type_)?;
+        }
         Ok(found)
     }
 
@@ -123,6 +124,29 @@ impl Components {
     pub fn get<'a>(&'a self, name: &'a str, type_: Option<&'a str>) -> (&'a str, &'a str) {
         let known = self.by_name.get(&(name.to_owned(), type_.map(str::to_owned)));
         known.map_or((name, type_.unwrap_or_default()), |(name, type_)| (name, type_))
+    }
+}
+
+/// Looks at what a trigger says of topics, which only pub/sub components have (TR8, TR16).
+fn validate_topic(path: &str, trigger: &DaprTrigger, type_: &str) -> Result<(), Invalid> {
+    if type_.starts_with("pubsub.") {
+        let topic = trigger.topic.as_deref().unwrap_or_default();
+        return if topic.is_empty() {
+            Err(Invalid::Topic { path: format!("{path}.topic"), type_: type_.to_owned() })
+        } else {
+            Ok(())
+        };
+    }
+    let refused = |field: &str, value: String| Invalid::Value {
+        path: format!("{path}.{field}"),
+        value,
+        why: format!("must be absent, since component {:?} of type {type_:?} has no topics", trigger.name),
+    };
+    match (&trigger.dead_letter_topic, &trigger.bulk_subscribe) {
+        _ if type_.is_empty() => Ok(()),
+        (Some(topic), _) => Err(refused("deadLetterTopic", topic.clone())),
+        (_, Some(bulk)) => Err(refused("bulkSubscribe", json!(bulk).to_string())),
+        _ => Ok(()),
     }
 }
 
@@ -146,20 +170,30 @@ fn named(spec: &ServingImpl) -> Vec<(String, String, Option<String>)> {
         Some((format!("spec.outputs[{index}].dapr.name"), dapr.name.or(dapr.component)?, dapr.type_))
     });
     let states = spec.states.keys().map(|key| (format!("spec.states.{key}"), key.clone(), None));
-    triggers.chain(inputs).chain(outputs).chain(states).collect()
+    let configurations =
+        spec.configurations.keys().map(|key| (format!("spec.configurations.{key}"), key.clone(), None));
+    triggers.chain(inputs).chain(outputs).chain(states).chain(configurations).collect()
 }
 
-/// Name and type of a component: one that is declared, first in the block that the type names (B-74), else one that is
-/// there.
+/// Name and type of a component: one that is declared, else one that is there.
 fn resolve(valid: &Valid, name: &str, type_: Option<&str>, types: &Types) -> Option<(String, String)> {
+    find(valid, name, type_).or_else(|| {
+        let type_ = type_.map(str::to_owned).or_else(|| types(name))?;
+        Some((name.to_owned(), type_))
+    })
+}
+
+/// Name and type of a component that is declared, first in the block that the type names (B-74).
+fn find(valid: &Valid, name: &str, type_: Option<&str>) -> Option<(String, String)> {
     let spec = &valid.serving.spec.serving;
     let block = type_.unwrap_or_default().split('.').next().unwrap_or_default();
     let of_name = || declared(spec).filter(|component| component.key == name);
-    let component = of_name().find(|component| component.block == block).or_else(|| of_name().next());
-    if let Some(component) = component {
-        let (name, made) = made(&valid.function, &app_id(valid), &component);
-        return Some((name, made.type_));
-    }
-    let type_ = type_.map(str::to_owned).or_else(|| types(name))?;
-    Some((name.to_owned(), type_))
+    let component = of_name().find(|component| component.block == block).or_else(|| of_name().next())?;
+    let (name, made) = made(&valid.function, &app_id(valid), &component);
+    Some((name, made.type_))
+}
+
+/// The name by which Dapr knows a component.
+pub fn name_of(valid: &Valid, name: &str, type_: Option<&str>) -> String {
+    find(valid, name, type_).map_or_else(|| name.to_owned(), |(name, _)| name)
 }

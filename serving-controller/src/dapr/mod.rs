@@ -4,20 +4,24 @@
 mod components;
 mod jetstream;
 mod proxy;
+mod resiliency;
 
 use std::collections::BTreeMap;
 
+use controller_runtime::children;
 use openfunction_proto::core::{DaprTrigger, Serving, ServingImpl};
 use serde_json::Value;
 
 use crate::{
+    ABOUT,
     engine::World,
-    validate::{Invalid, Valid},
+    validate::{Invalid, MANAGED, Valid},
 };
 
 pub use components::{COMPONENTS, Components, Types, components, mapped, speaks_of};
 pub use jetstream::scaler;
-pub use proxy::{PROXY, has_relay, proxy, proxy_is_ready, relay, relay_port};
+pub use proxy::{PROXY, budget, has_relay, proxy, proxy_is_ready, relay, relay_port};
+pub use resiliency::{RESILIENCIES, resiliency, validate_retries};
 
 /// Annotation that switches Dapr on or off.
 pub const ENABLE: &str = "openfunction.io/enable-dapr";
@@ -50,6 +54,7 @@ pub fn mode(serving: &Serving) -> Result<Mode, Invalid> {
             || spec.triggers.as_ref().is_some_and(|triggers| !triggers.inputs.is_empty())
             || !spec.outputs.is_empty()
             || !spec.states.is_empty()
+            || !spec.configurations.is_empty()
     };
     if !spec.annotations.get(ENABLE).map_or_else(uses, |value| value != "false") {
         return Ok(Mode::Off);
@@ -76,6 +81,7 @@ pub fn triggers(spec: &ServingImpl) -> Vec<DaprTrigger> {
                 type_: text("type"),
                 topic: text("topic"),
                 input_name: text("name"),
+                ..DaprTrigger::default()
             })
         }));
     }
@@ -143,6 +149,12 @@ pub fn resources(valid: &Valid) -> Vec<(&'static str, String)> {
     let components = (!names.is_empty()).then(|| ("dapr.io/component", names.join(",")));
     let proxy = (valid.dapr == Mode::Standalone).then(|| ("dapr-proxy", proxy::name(&valid.function)));
     components.into_iter().chain(proxy).collect()
+}
+
+/// The labels of what all revisions of a function have in common.
+fn labels(valid: &Valid) -> BTreeMap<&'static str, String> {
+    let function = (children::FUNCTION, valid.function.clone());
+    [function, (children::MANAGED_BY, ABOUT.name.to_owned()), (MANAGED.0, MANAGED.1.to_owned())].into()
 }
 
 /// An object of Dapr's: what its CRDs call spec is not all of it.

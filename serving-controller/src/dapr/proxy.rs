@@ -3,16 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use controller_runtime::{
-    children,
-    names::{self, DNS_LABEL},
-};
+use controller_runtime::names::{self, DNS_LABEL};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
+use openfunction_proto::core::DaprTrigger;
 use serde_json::{Value, json};
 
-use super::{Mode, annotations, protocol, triggers};
-use crate::{ABOUT, context, engine::World, service::PORT, validate::Valid};
+use super::{Mode, annotations, labels, protocol, triggers};
+use crate::{context, engine::World, service::PORT, validate::Valid};
 
 /// Label of the proxy, with the Function that it is of.
 pub const PROXY: &str = "openfunction.io/proxy";
@@ -28,24 +26,37 @@ pub fn name(function: &str) -> String {
     names::child(function, CONTAINER, DNS_LABEL)
 }
 
-/// The proxy of a Function, for the revision that gets its events. `loaded` are the names of the components that its
-/// sidecar shall know.
+/// Labels of the proxy of a Function.
+fn labels_of_proxy(valid: &Valid) -> BTreeMap<&'static str, String> {
+    labels(valid).into_iter().chain([(PROXY, valid.function.clone())]).collect()
+}
+
+/// A budget for a proxy of several pods: a node that is drained takes one of them at a time.
+pub fn budget(valid: &Valid, world: &World) -> Option<Value> {
+    let metadata = json!({"name": name(&valid.function), "namespace": valid.serving.metadata.namespace, "labels": labels_of_proxy(valid)});
+    let spec = json!({"maxUnavailable": 1, "selector": {"matchLabels": {PROXY: valid.function}}, "unhealthyPodEvictionPolicy": "AlwaysAllow"});
+    (world.settings.dapr_proxy_replicas > 1)
+        .then(|| json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata, "spec": spec}))
+}
+
+/// The proxy of a Function, for the revision that gets its events. `loaded` is what its sidecar loads when it starts.
 pub fn proxy(valid: &Valid, world: &World, loaded: &[String]) -> Value {
     let settings = world.settings;
     let namespace = valid.serving.namespace().unwrap_or_default();
-    let labels = [(children::FUNCTION, valid.function.as_str()), (PROXY, valid.function.as_str())];
-    let labels: BTreeMap<_, _> =
-        labels.into_iter().chain([(children::MANAGED_BY, ABOUT.name), ("openfunction.io/managed", "true")]).collect();
+    let labels = labels_of_proxy(valid);
     let is_of_dapr = |key: &str| key.starts_with("dapr.io/");
     let mut pod_annotations: BTreeMap<_, _> =
         annotations(valid, true, false).into_iter().filter(|(key, _)| is_of_dapr(key)).collect();
     // Other pods speak with it.
     pod_annotations.entry("dapr.io/sidecar-listen-addresses".to_owned()).or_insert_with(|| "[::],0.0.0.0".to_owned());
     pod_annotations.insert(LOADED.to_owned(), names::hash(&loaded));
-    // Names of Services of HTTP functions lead to the Service, not to the pods.
-    let port = if valid.serving.spec.serving.http().is_some() { PORT } else { valid.port };
-    let target = format!("{}.{namespace}.svc.{}:{port}", valid.serving.name_any(), settings.cluster_domain);
+    let (target, headers) = target(valid, world);
     let mut container = container(valid, world, valid.port, &target);
+    if !headers.is_empty()
+        && let Some(environment) = container["env"].as_array_mut()
+    {
+        environment.push(variable("HEADERS", &json!(headers).to_string()));
+    }
     container["ports"] = json!([{"name": "function-port", "containerPort": valid.port, "protocol": "TCP"}]);
     let mut spec = json!({"containers": [container]});
     if let Some(name) = valid.serving.spec.image_credentials.as_ref().and_then(|secret| secret.name.clone()) {
@@ -69,9 +80,32 @@ pub fn proxy(valid: &Valid, world: &World, loaded: &[String]) -> Value {
     })
 }
 
+/// Where a revision takes events, `host:port`, and the headers that they need there. Those of functions that requests call
+/// go the way of requests, so that they wake one that sleeps (TR11); the name of others leads to their pods.
+fn target(valid: &Valid, world: &World) -> (String, BTreeMap<String, String>) {
+    let (name, namespace) = (valid.serving.name_any(), valid.serving.namespace().unwrap_or_default());
+    let host = |name: &str, namespace: &str, port: i32| {
+        format!("{name}.{namespace}.svc.{}:{port}", world.settings.cluster_domain)
+    };
+    let spec = &valid.serving.spec.serving;
+    if spec.http().is_none() {
+        return (host(&name, &namespace, valid.port), BTreeMap::new());
+    }
+    let backend = valid.serving.status.as_ref().and_then(|status| status.backend.clone());
+    // A proxy that only writes need not begin again when it is known.
+    let Some(backend) = backend.filter(|_| !triggers(spec).is_empty()) else {
+        return (host(&name, &namespace, PORT), BTreeMap::new());
+    };
+    let of_host = backend.host.map(|host| ("Host".to_owned(), host));
+    (host(&backend.name, &backend.namespace, backend.port), backend.headers.into_iter().chain(of_host).collect())
+}
+
+fn variable(name: &str, value: &str) -> Value {
+    json!({"name": name, "value": value.replace('$', "$$")})
+}
+
 /// The container. Dapr calls it on a port, and it calls a target, `host:port`.
 fn container(valid: &Valid, world: &World, port: i32, target: &str) -> Value {
-    let value = |name: &str, value: &str| json!({"name": name, "value": value.replace('$', "$$")});
     let probe = probe(port);
     json!({
         "name": CONTAINER,
@@ -79,11 +113,11 @@ fn container(valid: &Valid, world: &World, port: i32, target: &str) -> Value {
         "imagePullPolicy": "IfNotPresent",
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "env": [
-            value("APP_PROTOCOL", &protocol(valid)),
-            value("PORT", &port.to_string()),
-            value("PROBE_PORT", &probe.to_string()),
-            value("TARGET", target),
-            value("FUNC_CONTEXT", &context::contexts(valid, world).v1beta1),
+            variable("APP_PROTOCOL", &protocol(valid)),
+            variable("PORT", &port.to_string()),
+            variable("PROBE_PORT", &probe.to_string()),
+            variable("TARGET", target),
+            variable("FUNC_CONTEXT_V1BETA2", &context::contexts(valid, world).v1beta2),
         ],
         "readinessProbe": {"httpGet": {"path": "/ready", "port": probe}, "periodSeconds": 1},
         "resources": world.settings.dapr_proxy_resources,
@@ -104,7 +138,7 @@ fn probe(port: i32) -> i32 {
 
 /// A container between Dapr's sidecar and a function in the same pod, if one is needed: a function that speaks gRPC opens its
 /// port before it answers, since its framework waits for the sidecar first, and the sidecar would ask once and not again
-/// what it subscribes to.
+/// what it subscribes to; and no framework says all that a trigger may say of its subscription.
 pub fn relay(valid: &Valid, world: &World) -> Option<Value> {
     has_relay(valid).then(|| container(valid, world, relay_port(valid), &format!("127.0.0.1:{}", valid.port)))
 }
@@ -114,7 +148,13 @@ pub fn has_relay(valid: &Valid) -> bool {
     let spec = &valid.serving.spec.serving;
     // A Job ends by itself, which its pod would not with such a container.
     let is_job = spec.workload_type.as_deref() == Some("Job");
-    valid.dapr == Mode::Sidecar && protocol(valid) == "grpc" && !triggers(spec).is_empty() && !is_job
+    let triggers = triggers(spec);
+    let says_more = |trigger: &DaprTrigger| trigger.dead_letter_topic.is_some() || trigger.bulk_subscribe.is_some();
+    let is_needed = match protocol(valid).as_str() {
+        "grpc" => !triggers.is_empty(),
+        _ => triggers.iter().any(says_more),
+    };
+    valid.dapr == Mode::Sidecar && is_needed && !is_job
 }
 
 /// The port on which it is called.

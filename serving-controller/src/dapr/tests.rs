@@ -76,7 +76,7 @@ fn b74_a_component_is_found_where_its_type_says_and_else_anywhere() {
     let part = |type_: &str| json!({"type": type_, "version": "v1", "metadata": []});
     let case = Case::new(json!({
         "bindings": {"a": part("bindings.kafka"), "odd": part("pubsub.redis")}, "pubsub": {"a": part("pubsub.kafka")},
-        "triggers": {"dapr": [{"name": "a", "type": "pubsub.kafka", "topic": "t"}, {"name": "a", "type": "bindings.kafka"}, {"name": "odd"},
+        "triggers": {"dapr": [{"name": "a", "type": "pubsub.kafka", "topic": "t"}, {"name": "a", "type": "bindings.kafka"}, {"name": "odd", "topic": "t"},
             {"name": "there", "topic": "t"}]}}));
     let types = |name: &str| (name == "there").then(|| "pubsub.jetstream".to_owned());
     let valid = case.valid();
@@ -91,6 +91,45 @@ fn b74_a_component_is_found_where_its_type_says_and_else_anywhere() {
     assert_eq!(found.get("there", None), ("there", "pubsub.jetstream"));
     let missing = Components::of(&valid, &|_| None).unwrap_err().to_string();
     assert!(missing.starts_with("spec.triggers.dapr[3].name: Not found: \"there\""), "{missing}");
+}
+
+#[test]
+fn tr8_only_topics_of_pubsub_have_what_a_trigger_says_of_topics() {
+    let part = |type_: &str| json!({"type": type_, "version": "v1", "metadata": []});
+    let refused = |trigger: Value| {
+        let case =
+            Case::new(json!({"bindings": {"tick": part("bindings.cron")}, "pubsub": {"bus": part("pubsub.redis")},
+            "triggers": {"dapr": [trigger]}}));
+        Components::of(&case.valid(), &|_| None).err().map(|error| error.to_string())
+    };
+    assert_eq!(refused(json!({"name": "bus", "topic": "t", "deadLetterTopic": "d", "bulkSubscribe": {}})), None);
+    assert_eq!(refused(json!({"name": "tick", "retry": {"maxRetries": 1}})), None);
+    for (trigger, said) in [
+        (json!({"name": "bus"}), "spec.triggers.dapr[0].topic: Required value: a component of type \"pubsub.redis\""),
+        (
+            json!({"name": "tick", "deadLetterTopic": "d"}),
+            "spec.triggers.dapr[0].deadLetterTopic: Invalid value: \"d\": must be absent",
+        ),
+        (json!({"name": "tick", "bulkSubscribe": {}}), "spec.triggers.dapr[0].bulkSubscribe: Invalid value: "),
+    ] {
+        assert!(refused(trigger).unwrap().starts_with(said), "{said}");
+    }
+}
+
+#[test]
+fn ou20_a_configuration_store_is_made_and_told_as_a_state_store_is() {
+    let store = json!({"spec": {"type": "configuration.redis", "version": "v1", "metadata": []}});
+    let mut case = Case::new(json!({"configurations": {"flags": store}}));
+    assert_eq!(case.valid().dapr, Mode::Standalone);
+    let made = components(&case.valid());
+    let name = made[0]["metadata"]["name"].as_str().unwrap().to_owned();
+    assert!(name.starts_with("hello-configuration-flags-"), "{name}");
+    case.components = Components::of(&case.valid(), &|_| None).unwrap();
+    let context: Value = serde_json::from_str(&crate::context::contexts(&case.valid(), &case.world()).v1beta2).unwrap();
+    assert_eq!(
+        context["configurations"]["flags"],
+        json!({"componentName": name, "componentType": "configuration.redis"})
+    );
 }
 
 #[test]
@@ -109,4 +148,26 @@ fn q4_inputs_in_the_words_of_v1beta1_are_triggers() {
         (found[0].name.as_str(), found[0].input_name.as_deref(), found[0].topic.as_deref()),
         ("bus", Some("orders"), Some("t"))
     );
+}
+
+#[test]
+fn tr11_events_of_a_function_with_requests_go_the_way_of_requests() {
+    let both = json!({"triggers": {"http": {"engine": "knative"}, "dapr": [{"name": "bus", "type": "pubsub.redis", "topic": "t"}]}});
+    let environment = |case: &Case| {
+        let proxy = proxy(&case.valid(), &case.world(), &[]);
+        let variables = proxy.pointer("/spec/template/spec/containers/0/env").unwrap().as_array().unwrap().clone();
+        move |name: &str| {
+            variables.iter().find(|variable| variable["name"] == name).map(|variable| variable["value"].clone())
+        }
+    };
+    let mut case = Case::new(both);
+    assert_eq!(environment(&case)("TARGET").unwrap(), "hello-1.shop.svc.cluster.local:80", "until it is known");
+    let headers = json!({"Knative-Serving-Namespace": "shop", "Knative-Serving-Revision": "hello-1-00001"});
+    let backend = json!({"kind": "Service", "name": "hello-1-00001", "namespace": "shop", "port": 80, "host": "h", "headers": headers});
+    case.serving.status = Some(serde_json::from_value(json!({"backend": backend})).unwrap());
+    let known = environment(&case);
+    assert_eq!(known("TARGET").unwrap(), "hello-1-00001.shop.svc.cluster.local:80");
+    let mut with_host = headers;
+    with_host["Host"] = json!("h");
+    assert_eq!(serde_json::from_str::<Value>(known("HEADERS").unwrap().as_str().unwrap()).unwrap(), with_host);
 }

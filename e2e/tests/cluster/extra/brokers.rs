@@ -51,22 +51,28 @@ fn kafka_keeps_a_record() {
     assert_eq!(run(&mut consume).unwrap().trim(), "hello");
 }
 
-#[test]
-fn jetstream_keeps_a_message() {
+/// What NATS answers to a request.
+fn ask_nats(subject: &str, payload: &str) -> String {
     let service = Cluster::here().unwrap().get(&["service", "nats", "-n", NAMESPACE], 5).unwrap();
     let mut stream = TcpStream::connect(format!("{}:4222", service["spec"]["clusterIP"].as_str().unwrap())).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-    let name = unique("events");
     // NATS is text: https://docs.nats.io/reference/reference-protocols/nats-protocol
-    write!(stream, "CONNECT {{}}\r\nSUB answers 1\r\n").unwrap();
-    let mut ask = |subject: &str, payload: &str| {
-        write!(stream, "PUB {subject} answers {}\r\n{payload}\r\n", payload.len()).unwrap();
-        lines.by_ref().map(Result::unwrap).find(|line| line.starts_with('{')).unwrap()
-    };
-    let created =
-        ask(&format!("$JS.API.STREAM.CREATE.{name}"), &format!(r#"{{"name": "{name}", "subjects": ["{name}"]}}"#));
+    write!(stream, "CONNECT {{}}\r\nSUB answers 1\r\nPUB {subject} answers {}\r\n{payload}\r\n", payload.len())
+        .unwrap();
+    BufReader::new(stream).lines().map(Result::unwrap).find(|line| line.starts_with('{')).unwrap()
+}
+
+/// Makes a stream for the subject of its name.
+pub fn make_stream(name: &str) {
+    let stream = format!(r#"{{"name": "{name}", "subjects": ["{name}"]}}"#);
+    let created = ask_nats(&format!("$JS.API.STREAM.CREATE.{name}"), &stream);
     assert!(!created.contains("error"), "{created}");
+}
+
+#[test]
+fn jetstream_keeps_a_message() {
+    let (name, ask) = (unique("events"), ask_nats);
+    make_stream(&name);
     let acknowledged = ask(&name, "hello");
     assert!(acknowledged.contains(r#""seq":1"#), "{acknowledged}");
     let kept = ask(&format!("$JS.API.STREAM.MSG.GET.{name}"), r#"{"seq": 1}"#);

@@ -5,6 +5,7 @@ mod autoscaler;
 mod brokers;
 mod build_runs;
 mod dapr;
+mod dapr_functions;
 mod go_functions;
 mod keda;
 mod many_builds;

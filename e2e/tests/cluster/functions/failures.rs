@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Deployed, source};
+use super::{Deployed, engines::page, source};
 
 /// Prints how fast a failure was told, and checks what was said.
 async fn told(deployed: &Deployed, what: &str, reason: &str, parts: &[&str]) {
@@ -118,4 +118,20 @@ async fn each_failure_is_told_and_the_old_revision_keeps_answering() {
     deployed.change(|manifest| *manifest = good.clone());
     deployed.is_ready();
     assert_eq!(deployed.answer("/").await, (200, "Hello, World!".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wa10_wa11_a_node_without_a_runtime_for_wasm_is_told_and_wasm_is_left_again() {
+    let mut deployed = Deployed::new("wasm", page("native", "one"));
+    deployed.is_ready();
+    deployed.is_served("/").await;
+    deployed.change(|manifest| manifest["spec"]["workloadRuntime"] = json!("WasmEdge"));
+    let (_, message) = deployed.fails("FailedCreatePodSandBox");
+    for part in [r#"no runtime for "crun" is configured"#, "runtimeClassName", "keeps answering"] {
+        assert!(message.contains(part), "{part:?} is not in {message:?}");
+    }
+    assert_eq!(deployed.answer("/").await, (200, "one".to_owned()));
+    deployed.change(|manifest| manifest["spec"]["workloadRuntime"] = json!("OCIContainer"));
+    deployed.is_ready();
+    assert_eq!(deployed.answer("/").await, (200, "one".to_owned()));
 }

@@ -112,7 +112,7 @@ impl Deployed {
     }
 
     /// Waits for a failure; how long it took to be told, and the message.
-    fn fails(&self, reason: &str) -> (Duration, String) {
+    pub fn fails(&self, reason: &str) -> (Duration, String) {
         let began = Instant::now();
         let message = self.eventually(reason, || {
             let ready = self.condition("Ready");

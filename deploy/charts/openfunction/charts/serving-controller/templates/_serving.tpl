@@ -72,17 +72,17 @@
 - apiGroups: [http.keda.sh]
   resources: [httpscaledobjects]
   verbs: [get, list, watch, create, patch, delete]
-# Functions with Dapr: the components that they declare. Those of others are read for their type.
+# Functions with Dapr: the components that they declare, and their policies. Components of others are read for their type.
 - apiGroups: [dapr.io]
-  resources: [components]
+  resources: [components, resiliencies]
   verbs: [get, list, watch, create, patch, delete]
 # Engine knative: a Knative Service is all there is.
 - apiGroups: [serving.knative.dev]
   resources: [services]
   verbs: [get, list, watch, create, patch, delete]
-# Why a function does not start: the state of its pods.
+# Why a function does not start: the state of its pods, and Events of nodes that cannot begin them.
 - apiGroups: [""]
-  resources: [pods]
+  resources: [pods, events]
   verbs: [get, list, watch]
 {{- end }}
 
