@@ -63,6 +63,8 @@ impl Part for Broker {
         let container = json!({
             "name": self.name,
             "image": format!("{OPEN}/local/{}:1", self.name),
+            // A later version of the image has the same name.
+            "imagePullPolicy": "Always",
             "readinessProbe": {"periodSeconds": 1, "failureThreshold": 60, "tcpSocket": {"port": self.ports[0]}},
             "volumeMounts": [{"name": "data", "mountPath": "/data"}],
         });

@@ -49,7 +49,7 @@ impl FunctionSpec {
         }
         if let Some(serving) = &mut self.serving {
             serving.annotations.entry(WASM_VARIANT.to_owned()).or_insert_with(|| COMPAT_SMART.to_owned());
-            let template = serving.template.get_or_insert_with(|| json!({}));
+            let template = serving.template.get_or_insert_with(|| json!({"containers": []}));
             if template.is_object() && template["runtimeClassName"].is_null() {
                 template["runtimeClassName"] = json!(WASM_RUNTIME_CLASS);
             }
@@ -162,7 +162,8 @@ mod tests {
             (json!(serving.annotations), serving.template.unwrap_or_default())
         };
         let variant = json!({"module.wasm.image/variant": "compat-smart"});
-        let class = json!({"runtimeClassName": "openfunction-crun"});
+        // A PodSpec without containers would be refused.
+        let class = json!({"containers": [], "runtimeClassName": "openfunction-crun"});
         assert_eq!(serving(json!({}), "WasmEdge", json!({})), (variant.clone(), class.clone()));
         assert_eq!(serving(json!({"module.wasm.image/variant": "compat"}), "", json!({})), (variant.clone(), class));
         let azure = json!({"runtimeClassName": "wasmtime-spin"});

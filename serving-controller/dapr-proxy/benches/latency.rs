@@ -15,13 +15,14 @@ use axum::{
     body::{Body, Bytes},
     http::{Request, header::CONTENT_TYPE},
     routing,
+    serve::ListenerExt,
 };
 use http_body_util::{BodyExt, Full};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 /// Calls that are measured.
 const CALLS: usize = 20_000;
@@ -63,8 +64,12 @@ async fn function() -> SocketAddr {
         ([(CONTENT_TYPE, "application/json")], r#"{"status":"SUCCESS"}"#)
     };
     let router = Router::new().fallback(routing::post(takes));
-    tokio::spawn(async move { axum::serve(listener, router).await });
+    tokio::spawn(async move { axum::serve(listener.tap_io(nodelay), router).await });
     address
+}
+
+fn nodelay(connection: &mut TcpStream) {
+    connection.set_nodelay(true).expect("an option of TCP");
 }
 
 async fn free_port() -> u16 {
@@ -103,15 +108,16 @@ impl Drop for Proxy {
 }
 
 async fn until_ready(port: u16) {
-    while tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err() {
+    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
 /// How long each of many calls takes.
 async fn calls(protocol: &str, address: SocketAddr, at_once: usize) -> Vec<Duration> {
-    let client: Caller =
-        Client::builder(TokioExecutor::new()).http2_only(protocol == "grpc").build(HttpConnector::new());
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    let client: Caller = Client::builder(TokioExecutor::new()).http2_only(protocol == "grpc").build(connector);
     let callers = (0..at_once).map(|_| {
         let client = client.clone();
         tokio::spawn(async move {

@@ -9,7 +9,7 @@ mod pods;
 use std::{collections::HashMap, net::Ipv6Addr, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
-use axum::{Router, routing};
+use axum::{Router, routing, serve::ListenerExt};
 use clap::Parser;
 use http::HeaderMap;
 use tokio::{net::TcpListener, signal::unix};
@@ -74,6 +74,12 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let probes = Router::new().route("/ready", routing::get(|| async { "ready\n" }));
     let serve = |listener: TcpListener, router: Router| {
         let stop = stop.clone().cancelled_owned();
+        // An answer over gRPC is sent in parts, and none of them shall wait for an acknowledgement of the one before.
+        let listener = listener.tap_io(|connection| {
+            if let Err(error) = connection.set_nodelay(true) {
+                tracing::debug!(%error, "TCP_NODELAY");
+            }
+        });
         async move { axum::serve(listener, router).with_graceful_shutdown(stop).await }
     };
     let listen = async |port: u16| {

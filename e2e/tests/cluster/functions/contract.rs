@@ -34,18 +34,22 @@ impl Deployed {
 const EVENT: &[(&str, &str)] =
     &[("ce-specversion", "1.0"), ("ce-type", "dev.example.greeting"), ("ce-source", "/tests"), ("ce-id", "1")];
 
+/// The image of six functions of upstream's framework, of all signatures.
+pub fn framework_go() -> String {
+    let program = parts::FUNCTIONS_FRAMEWORK.built().unwrap().join("sync-http-variables");
+    let name = "tests/framework-go:v0.5.0";
+    Image::of_program(name, &program).publish(&Cluster::here().unwrap().registry_storage()).unwrap();
+    format!("{OPEN}/{name}")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sg1_sg2_sg3_sg11_programs_of_the_go_framework_run_as_they_are() {
-    let cluster = Cluster::here().unwrap();
-    let program = parts::FUNCTIONS_FRAMEWORK.built().unwrap().join("sync-http-variables");
-    let image = Image::of_program("tests/framework-go:v0.5.0", &program);
-    image.publish(&cluster.registry_storage()).unwrap();
+    let image = framework_go();
     for engine in ENGINES {
         // A hook that the program brings.
         let serving = json!({"hooks": {"pre": ["plugin-custom"], "post": ["plugin-custom"]}});
         let test = format!("framework-{engine}");
-        let deployed =
-            Deployed::new(&test, function("many", &format!("{OPEN}/tests/framework-go:v0.5.0"), engine, serving));
+        let deployed = Deployed::new(&test, function("many", &image, engine, serving));
         deployed.is_ready();
         deployed.is_served("/hello/openfunction").await;
         // Six functions of one image, by their paths.

@@ -125,13 +125,16 @@ async fn wa10_wa11_a_node_without_a_runtime_for_wasm_is_told_and_wasm_is_left_ag
     let mut deployed = Deployed::new("wasm", page("native", "one"));
     deployed.is_ready();
     deployed.is_served("/").await;
-    deployed.change(|manifest| manifest["spec"]["workloadRuntime"] = json!("WasmEdge"));
+    deployed.change(|manifest| {
+        manifest["spec"]["workloadRuntime"] = json!("WasmEdge");
+        manifest["spec"]["serving"].as_object_mut().unwrap().remove("template");
+    });
     let (_, message) = deployed.fails("FailedCreatePodSandBox");
     for part in [r#"no runtime for "crun" is configured"#, "runtimeClassName", "keeps answering"] {
         assert!(message.contains(part), "{part:?} is not in {message:?}");
     }
     assert_eq!(deployed.answer("/").await, (200, "one".to_owned()));
-    deployed.change(|manifest| manifest["spec"]["workloadRuntime"] = json!("OCIContainer"));
+    deployed.change(|manifest| *manifest = page("native", "one"));
     deployed.is_ready();
     assert_eq!(deployed.answer("/").await, (200, "one".to_owned()));
 }

@@ -1,7 +1,7 @@
 //! The product on the local cluster, as the chart installs it: the main job and what can go wrong with it.
 
 mod children;
-mod contract;
+pub mod contract;
 mod controllers;
 mod engines;
 mod failures;
