@@ -201,6 +201,8 @@ fn bu5_bu7_a_folder_is_pushed_as_a_bundle_and_built() {
     assert!(!message.contains("wrong-password"), "{message}");
     deployed.namespace.kubectl(&["delete", "secret", "bundle"]);
     create(PASSWORD);
+    // The build before has failed until another one begins.
+    deployed.eventually("it builds again", || (deployed.condition("BuildReady")["status"] != "False").then_some(()));
     built(&deployed, &image);
     let source =
         deployed.object().pointer("/status/sources/0/bundle/digest").and_then(Value::as_str).map(str::to_owned);
