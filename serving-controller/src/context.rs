@@ -10,7 +10,7 @@ use openfunction_proto::core::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    dapr::{Components, triggers},
+    dapr::{Components, store_type, triggers},
     engine::World,
     globals::{self, Globals},
     validate::Valid,
@@ -129,7 +129,7 @@ pub fn contexts(valid: &Valid, world: &World) -> Contexts {
         version,
         inputs: inputs(&dapr, components),
         outputs: outputs(spec, components),
-        states: stores(&spec.states, components),
+        states: stores("states", &spec.states, components),
         // Requests decide, whatever events come besides (B-75).
         runtime: if spec.http().is_some() { "Knative" } else { "Async" },
         port: valid.port.to_string(),
@@ -159,8 +159,8 @@ pub fn contexts(valid: &Valid, world: &World) -> Contexts {
         triggers,
         inputs: read(spec, components),
         outputs: written(spec, components),
-        states: stores(&spec.states, components),
-        configurations: stores(&spec.configurations, components),
+        states: stores("states", &spec.states, components),
+        configurations: stores("configurations", &spec.configurations, components),
         pre_hooks: hooks.pre,
         post_hooks: hooks.post,
         tracing,
@@ -266,8 +266,14 @@ fn read<'a>(spec: &'a ServingImpl, components: &'a Components) -> BTreeMap<Strin
     read
 }
 
-fn stores<'a>(stores: &'a BTreeMap<String, State>, components: &'a Components) -> BTreeMap<String, Component<'a>> {
-    stores.keys().map(|name| (name.clone(), plain(components, name, None, None))).collect()
+fn stores<'a>(
+    field: &str,
+    stores: &'a BTreeMap<String, State>,
+    components: &'a Components,
+) -> BTreeMap<String, Component<'a>> {
+    let component =
+        |(name, store): (&'a String, &State)| (name.clone(), plain(components, name, store_type(field, store), None));
+    stores.iter().map(component).collect()
 }
 
 /// Hooks and tracing of the old shape.

@@ -35,7 +35,7 @@ use serde_json::{Value, json};
 
 use crate::{
     ABOUT, SCALED_OBJECTS,
-    dapr::{self, COMPONENTS, Components, Mode, Types},
+    dapr::{self, COMPONENTS, Components, Mode, RESILIENCIES, Types},
     engine::{self, Refused, Seen, World},
     globals::Globals,
     knative::is_harmless,
@@ -218,6 +218,9 @@ async fn converge(serving: &Serving, context: &Context, globals: &Globals, now: 
     if valid.dapr != Mode::Off && !context.apis.is_served(COMPONENTS) {
         return Err(Invalid::NoDapr.into());
     }
+    if valid.dapr != Mode::Off && dapr::resiliency(&valid).is_some() && !context.apis.is_served(RESILIENCIES) {
+        return Err(Invalid::NoResiliency.into());
+    }
     let components = Components::of(&valid, &types)?;
     if let Some((api, needs)) = valid.engine.needs()
         && !context.apis.is_served(api)
@@ -242,7 +245,12 @@ async fn converge(serving: &Serving, context: &Context, globals: &Globals, now: 
     let needs_proxy = shared.receiver.as_deref() == Some(serving.name_any().as_str())
         || (valid.dapr == Mode::Standalone && serving.spec.serving.http().is_some());
     let is_new = seen.observed.state == "Running" && !valid.was_running();
-    if is_new && needs_proxy && !dapr::proxy_is_ready(context.relatives.proxy(serving).as_deref()) {
+    // Events go the way of requests, which the proxy does not know before the status says it.
+    let is_told = dapr::triggers(&serving.spec.serving).is_empty()
+        || serving.spec.serving.http().is_none()
+        || seen.backend == serving.status.as_ref().and_then(|status| status.backend.clone());
+    let is_ready = is_told && dapr::proxy_is_ready(context.relatives.proxy(serving).as_deref());
+    if is_new && needs_proxy && !is_ready {
         let message =
             "the Dapr proxy of the function does not answer yet (kubectl get pods --selector=openfunction.io/proxy)";
         seen.observed = Observed::new("Starting", "DaprProxyNotReady", message);
@@ -322,7 +330,9 @@ impl Context {
             return Ok(Wanted::default());
         }
         let live = self.relatives.live(serving);
-        let wanted = shared::wanted(&self.relatives.revisions(serving), world, types);
+        let mut wanted = shared::wanted(&self.relatives.revisions(serving), world, types);
+        let can_be = |object: &Value| object["kind"] != "Resiliency" || self.apis.is_served(RESILIENCIES);
+        wanted.objects.retain(can_be);
         let objects: Vec<_> = wanted.objects.iter().map(dynamic).collect();
         for object in &objects {
             let is = live.iter().find(|live| is_same(live, object)).map(json);

@@ -44,7 +44,7 @@ pub fn wanted(revisions: &[Arc<Serving>], world: &World, types: &Types) -> Share
     let standalone: Vec<_> = valid.iter().filter(|valid| valid.dapr == Mode::Standalone).collect();
     let receiver = standalone.iter().max_by_key(|valid| rank(valid.serving)).copied();
     // Sidecars load it when they start, and those that start are of the newest revision.
-    let with_dapr = valid.iter().filter(|valid| valid.dapr != Mode::Off);
+    let with_dapr = valid.iter().filter(|valid| valid.dapr != Mode::Off && !has_failed(valid.serving));
     let newest = with_dapr.max_by_key(|valid| since(valid.serving));
     let counts = newest.filter(|valid| valid.dapr == Mode::Sidecar).or(receiver);
     let resiliency = counts.and_then(|valid| Some(owned(dapr::resiliency(valid)?, &[valid])));
@@ -52,7 +52,7 @@ pub fn wanted(revisions: &[Arc<Serving>], world: &World, types: &Types) -> Share
         let is_async = receiver.serving.spec.serving.http().is_none();
         // Every revision of an HTTP function may have requests, but only one of others has events.
         let mut loaded = names(&|valid| !is_async || std::ptr::eq(valid.serving, receiver.serving));
-        loaded.extend(resiliency.as_ref().map(|resiliency| resiliency["spec"].to_string()));
+        loaded.extend(dapr::resiliency(receiver).map(|resiliency| resiliency["spec"].to_string()));
         let Ok(known) = Components::of(receiver, types).inspect_err(|_| is_complete = false) else { return Vec::new() };
         let world = World { components: &known, ..*world };
         let objects = [dapr::budget(receiver, &world), Some(dapr::proxy(receiver, &world, &loaded))];
@@ -65,6 +65,12 @@ pub fn wanted(revisions: &[Arc<Serving>], world: &World, types: &Types) -> Share
 
 fn is_active(serving: &Serving) -> bool {
     serving.metadata.deletion_timestamp.is_none() && !serving.spec.suspend
+}
+
+/// Whether a revision did not come up: what it wants of all is of no use.
+fn has_failed(serving: &Serving) -> bool {
+    let state = serving.status.as_ref().and_then(|status| status.state.as_deref());
+    state.is_some_and(|state| ["Failed", "Timeout"].contains(&state))
 }
 
 /// The revision of the highest rank gets the events: the newest that runs, else the newest.
@@ -169,6 +175,7 @@ mod tests {
             all[0].pointer("/spec/policies/timeouts/t").unwrap().as_str().unwrap().to_owned()
         };
         assert_eq!(timeout("Running", "Starting", "sidecar"), "2s");
+        assert_eq!(timeout("Running", "Failed", "sidecar"), "1s");
         assert_eq!(timeout("Running", "Starting", "standalone"), "1s", "the proxy is of the one that runs");
         assert_eq!(timeout("Running", "Running", "standalone"), "2s");
     }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use controller_runtime::status_api;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod, PodCondition};
 use kube::ResourceExt;
 use openfunction_proto::{
     core::{Serving, ServingStatus},
@@ -121,6 +121,10 @@ pub fn with_reason(pod: &Pod, events: &[Arc<Event>]) -> Option<Pod> {
     let last = events.iter().max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0))?;
     let mut pod = pod.clone();
     let status = pod.status.as_mut()?;
+    let has_begun = |c: &PodCondition| c.type_ == "PodReadyToStartContainers" && c.status == "True";
+    if status.conditions.iter().flatten().any(has_begun) {
+        return None;
+    }
     let waiting = status.init_container_statuses.iter_mut().chain(&mut status.container_statuses).flatten();
     let waiting = waiting.filter_map(|container| container.state.as_mut()?.waiting.as_mut());
     let says_nothing = |reason: &str| ["ContainerCreating", "PodInitializing"].contains(&reason);
@@ -205,6 +209,10 @@ mod tests {
         assert_eq!(reason, "FailedCreatePodSandBox");
         assert!(message.contains("no runtime for \"crun\" is configured; if it is a runtime"), "{message}");
         // It has come further since.
+        let mut pulls_long = waits.clone();
+        let begun = json!([{"type": "PodReadyToStartContainers", "status": "True"}]);
+        pulls_long.status.as_mut().unwrap().conditions = serde_json::from_value(begun).unwrap();
+        assert_eq!(with_reason(&pulls_long, &events), None);
         let pulls = pod(json!({"reason": "ErrImagePull", "message": "not found"}));
         assert_eq!(failure_of_pod(&with_reason(&pulls, &events).unwrap()).unwrap().0, "ErrImagePull");
     }

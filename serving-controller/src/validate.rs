@@ -30,12 +30,17 @@ pub enum Invalid {
     },
     /// Dapr is not installed.
     #[error(
-        "spec: Dapr triggers, inputs, outputs and states need Dapr (components.dapr.io/v1alpha1), which the cluster does not have; install it, or set annotation openfunction.io/enable-dapr: \"false\""
+        "spec: Dapr triggers, inputs, outputs, states and configurations need Dapr (components.dapr.io/v1alpha1), which the cluster does not have; install it, or set annotation openfunction.io/enable-dapr: \"false\""
     )]
     NoDapr,
+    /// This Dapr has no policies.
+    #[error(
+        "spec.resiliency and spec.triggers.dapr[].retry need resiliencies.dapr.io/v1alpha1, which the cluster does not have; install a newer Dapr"
+    )]
+    NoResiliency,
     /// A component is neither declared nor there.
     #[error(
-        "{path}: Not found: {name:?}: neither bindings, pubsub and states of the function nor the namespace have a component of this name"
+        "{path}: Not found: {name:?}: neither bindings, pubsub, states and configurations of the function nor the namespace have a component of this name"
     )]
     Component {
         /// Path of the field.
@@ -70,7 +75,7 @@ impl Failure for Invalid {
     fn reason(&self) -> &'static str {
         match self {
             Self::Engine(_) | Self::Missing { .. } => "EngineUnavailable",
-            Self::NoDapr => "DaprMissing",
+            Self::NoDapr | Self::NoResiliency => "DaprMissing",
             Self::Component { .. } => "ComponentMissing",
             Self::Template(_) => "InvalidTemplate",
             Self::Topic { .. } | Self::Value { .. } => "InvalidValue",
@@ -133,7 +138,6 @@ pub fn validate(serving: &Serving) -> Result<Valid<'_>, Invalid> {
             return Err(Invalid::Template(format!(".containers[{index}].name: Required value")));
         }
     }
-    dapr::validate_retries(&dapr::triggers(spec))?;
     let scale = spec.scale_options.clone().unwrap_or_default();
     let keda = scale.keda.clone().unwrap_or_default();
     let listed = |path: &'static str, triggers: Vec<KedaTrigger>| {
@@ -145,7 +149,7 @@ pub fn validate(serving: &Serving) -> Result<Valid<'_>, Invalid> {
         .map(|(path, trigger)| (path, dapr::scaler(&trigger).unwrap_or(trigger)))
         .collect();
     let port = spec.http().and_then(|http| http.port).filter(|port| *port != 0).unwrap_or(defaults::PORT);
-    Ok(Valid {
+    let valid = Valid {
         serving,
         function: serving.labels().get(children::FUNCTION).cloned().unwrap_or_else(|| serving.name_any()),
         engine,
@@ -156,7 +160,9 @@ pub fn validate(serving: &Serving) -> Result<Valid<'_>, Invalid> {
         keda,
         triggers,
         template,
-    })
+    };
+    dapr::validate_retries(&valid)?;
+    Ok(valid)
 }
 
 impl Valid<'_> {

@@ -82,11 +82,12 @@ pub struct DaprTrigger {
     /// Key of the input in the function's context; absent is `name`. Kept from v1beta1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input_name: Option<String>,
-    /// How often an event that the function has not handled is sent again before it is given up; absent leaves it to the
-    /// component. (addition)
+    /// How often an event that the function has not handled is sent again before it goes back to the broker, or to
+    /// `deadLetterTopic`; absent, it goes there at once. (addition)
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryPolicy>,
-    /// Topic of the same component for events that were given up; needs a pub/sub component. (addition)
+    /// Topic of the same component for events that the function has not handled, at the first failure or after `retry`;
+    /// needs a pub/sub component. (addition)
     #[schemars(length(min = 1, max = 255))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letter_topic: Option<String>,
@@ -114,6 +115,99 @@ pub struct RetryPolicy {
     #[schemars(range(min = -1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_retries: Option<i32>,
+}
+
+/// The spec of a Dapr Resiliency. (addition)
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Resiliency {
+    /// Policies by name.
+    #[serde(default)]
+    pub policies: ResiliencyPolicies,
+    /// What policies are for.
+    #[serde(default)]
+    pub targets: ResiliencyTargets,
+}
+
+/// Policies of a Dapr Resiliency by name. (addition)
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResiliencyPolicies {
+    /// Time limits, for example `2s`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub timeouts: BTreeMap<String, String>,
+    /// How often something is tried again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub retries: BTreeMap<String, RetryPolicy>,
+    /// When something is no longer tried.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub circuit_breakers: BTreeMap<String, CircuitBreaker>,
+}
+
+/// A circuit breaker of a Dapr Resiliency. (addition)
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CircuitBreaker {
+    /// Calls that are let through when it is half open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_requests: Option<i32>,
+    /// How long failures are counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<String>,
+    /// How long it stays open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<String>,
+    /// When it opens, as a CEL expression: `consecutiveFailures > 5`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trip: Option<String>,
+    /// Fields that this version does not know.
+    #[serde(flatten)]
+    pub unknown: BTreeMap<String, Value>,
+}
+
+/// What the policies of a Dapr Resiliency are for. (addition)
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResiliencyTargets {
+    /// Calls of other applications, by their app-id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub apps: BTreeMap<String, PolicyNames>,
+    /// Calls of actors, by their type.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub actors: BTreeMap<String, PolicyNames>,
+    /// Components, by the names that the function has for them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub components: BTreeMap<String, ComponentPolicies>,
+}
+
+/// Names of the policies for something. (addition)
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyNames {
+    /// A policy of `timeouts`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<String>,
+    /// A policy of `retries`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<String>,
+    /// A policy of `circuitBreakers`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub circuit_breaker: Option<String>,
+    /// Fields that this version does not know.
+    #[serde(flatten)]
+    pub unknown: BTreeMap<String, Value>,
+}
+
+/// Policies for both directions of a component. (addition)
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ComponentPolicies {
+    /// For what the function sends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outbound: Option<PolicyNames>,
+    /// For what calls the function.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inbound: Option<PolicyNames>,
 }
 
 /// Several events in one call. (addition)

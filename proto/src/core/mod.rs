@@ -18,8 +18,8 @@ pub use build::{
 };
 pub use builder::{BuildFailure, Builder, BuilderOutput, BuilderSpec, BuilderStatus, is_over};
 pub use dapr::{
-    BulkSubscribe, ComponentMetadata, ComponentSpec, DaprInput, DaprOutput, DaprTrigger, RetryPolicy, SecretKeyRef,
-    State,
+    BulkSubscribe, CircuitBreaker, ComponentMetadata, ComponentPolicies, ComponentSpec, DaprInput, DaprOutput,
+    DaprTrigger, PolicyNames, Resiliency, ResiliencyPolicies, ResiliencyTargets, RetryPolicy, SecretKeyRef, State,
 };
 pub use function::{
     Function, FunctionAddress, FunctionCondition, FunctionRouteStatus, FunctionSpec, FunctionStatus, RevisionDetected,

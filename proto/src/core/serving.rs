@@ -7,7 +7,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ComponentSpec, DaprInput, DaprOutput, DaprTrigger, ScaleOptions, State};
+use super::{ComponentSpec, DaprInput, DaprOutput, DaprTrigger, Resiliency, ScaleOptions, State};
 use crate::{GoDuration, gateway_api::HttpRouteRule};
 
 /// How the function runs, what calls it and how it is scaled.
@@ -82,11 +82,9 @@ pub struct ServingImpl {
     )]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub traffic: Vec<TrafficRequest>,
-    /// The spec of a Dapr Resiliency: `policies`, and `targets` with `apps` and `components`, where components have the
-    /// names that the function has for them. (addition)
-    #[schemars(schema_with = "crate::schema::object")]
+    /// The spec of a Dapr Resiliency, where components have the names that the function has for them. (addition)
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resiliency: Option<Value>,
+    pub resiliency: Option<Resiliency>,
     /// Deprecated, from v1beta1: `async` or `knative`. What calls the function is said by `triggers`; `async` without a
     /// Dapr trigger only keeps the HTTP trigger from being added. (addition)
     #[serde(skip_serializing_if = "Option::is_none")]

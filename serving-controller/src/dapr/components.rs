@@ -113,7 +113,8 @@ impl Components {
             };
             found.by_name.insert((name, type_), known);
         }
-        for (index, trigger) in triggers(spec).iter().enumerate() {
+        let triggers = if valid.dapr == Mode::Off { Vec::new() } else { triggers(spec) };
+        for (index, trigger) in triggers.iter().enumerate() {
             let (_, type_) = found.get(&trigger.name, trigger.type_.as_deref());
             validate_topic(&format!("spec.triggers.dapr[{index}]"), trigger, type_)?;
         }
@@ -169,10 +170,18 @@ fn named(spec: &ServingImpl) -> Vec<(String, String, Option<String>)> {
         let dapr = output.dapr.clone()?;
         Some((format!("spec.outputs[{index}].dapr.name"), dapr.name.or(dapr.component)?, dapr.type_))
     });
-    let states = spec.states.keys().map(|key| (format!("spec.states.{key}"), key.clone(), None));
-    let configurations =
-        spec.configurations.keys().map(|key| (format!("spec.configurations.{key}"), key.clone(), None));
+    let store = |block: &str, key: &str, store: &State| {
+        (format!("spec.{block}.{key}"), key.to_owned(), store_type(block, store).map(str::to_owned))
+    };
+    let states = spec.states.iter().map(|(key, state)| store("states", key, state));
+    let configurations = spec.configurations.iter().map(|(key, state)| store("configurations", key, state));
     triggers.chain(inputs).chain(outputs).chain(states).chain(configurations).collect()
+}
+
+/// What a store that is declared is looked up by, lest another component of its key is found; one that is there has a type
+/// of its own. `field` is where it is declared.
+pub fn store_type(field: &str, store: &State) -> Option<&'static str> {
+    store.spec.as_ref().map(|_| if field == "states" { "state" } else { "configuration" })
 }
 
 /// Name and type of a component: one that is declared, else one that is there.

@@ -18,7 +18,7 @@ use crate::{
     validate::{Invalid, MANAGED, Valid},
 };
 
-pub use components::{COMPONENTS, Components, Types, components, mapped, speaks_of};
+pub use components::{COMPONENTS, Components, Types, components, mapped, speaks_of, store_type};
 pub use jetstream::scaler;
 pub use proxy::{PROXY, budget, has_relay, proxy, proxy_is_ready, relay, relay_port};
 pub use resiliency::{RESILIENCIES, resiliency, validate_retries};
@@ -31,6 +31,9 @@ pub const SERVICE_MODE: &str = "openfunction.io/dapr-service-mode";
 const APP_ID: &str = "dapr.io/app-id";
 /// Annotation with the protocol by which Dapr calls the function.
 const APP_PROTOCOL: &str = "dapr.io/app-protocol";
+
+/// Annotation with the port on which Dapr calls the function.
+const APP_PORT: &str = "dapr.io/app-port";
 
 /// Where Dapr's sidecar of a function runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -119,7 +122,7 @@ pub fn annotations(valid: &Valid, has_sidecar: bool, is_knative: bool) -> BTreeM
         (APP_ID, app_id(valid)),
         ("dapr.io/log-as-json", "true".to_owned()),
         (APP_PROTOCOL, protocol(valid)),
-        ("dapr.io/app-port", valid.port.to_string()),
+        (APP_PORT, valid.port.to_string()),
         // The port of Knative's own metrics is Dapr's default.
         ("dapr.io/metrics-port", if is_knative { "19090".to_owned() } else { String::new() }),
     ];
@@ -127,7 +130,7 @@ pub fn annotations(valid: &Valid, has_sidecar: bool, is_knative: bool) -> BTreeM
         annotations.entry(name.to_owned()).or_insert(value);
     }
     if has_relay(valid) {
-        annotations.insert("dapr.io/app-port".to_owned(), relay_port(valid).to_string());
+        annotations.insert(APP_PORT.to_owned(), relay_port(valid).to_string());
     }
     annotations.insert("dapr.io/enabled".to_owned(), has_sidecar.to_string());
     annotations

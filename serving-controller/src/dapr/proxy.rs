@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use openfunction_proto::core::DaprTrigger;
 use serde_json::{Value, json};
 
-use super::{Mode, annotations, labels, protocol, triggers};
+use super::{APP_PORT, Mode, annotation, annotations, labels, protocol, triggers};
 use crate::{context, engine::World, service::PORT, validate::Valid};
 
 /// Label of the proxy, with the Function that it is of.
@@ -140,7 +140,9 @@ fn probe(port: i32) -> i32 {
 /// port before it answers, since its framework waits for the sidecar first, and the sidecar would ask once and not again
 /// what it subscribes to; and no framework says all that a trigger may say of its subscription.
 pub fn relay(valid: &Valid, world: &World) -> Option<Value> {
-    has_relay(valid).then(|| container(valid, world, relay_port(valid), &format!("127.0.0.1:{}", valid.port)))
+    // The user may have said where Dapr calls.
+    let port = annotation(valid, APP_PORT).unwrap_or_else(|| valid.port.to_string());
+    has_relay(valid).then(|| container(valid, world, relay_port(valid), &format!("127.0.0.1:{port}")))
 }
 
 /// Whether a pod has one.

@@ -7,7 +7,7 @@ use controller_runtime::{
     optional::OptionalApi,
 };
 use openfunction_proto::core::{DaprTrigger, RetryPolicy};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{app_id, components, labels, object, triggers};
 use crate::validate::{Invalid, Valid};
@@ -23,43 +23,33 @@ pub fn resiliency(valid: &Valid) -> Option<Value> {
     if spec.resiliency.is_none() && triggers.is_empty() {
         return None;
     }
-    let mut resiliency = spec.resiliency.clone().unwrap_or_else(|| json!({}));
+    let mut resiliency = spec.resiliency.clone().unwrap_or_default();
     let real = |name: &str, type_: Option<&str>| components::name_of(valid, name, type_);
-    let targets = resiliency.pointer_mut("/targets/components").and_then(Value::as_object_mut);
-    if let Some(targets) = targets {
-        *targets = std::mem::take(targets).into_iter().map(|(name, target)| (real(&name, None), target)).collect();
-    }
+    let targets = &mut resiliency.targets.components;
+    *targets = std::mem::take(targets).into_iter().map(|(name, target)| (real(&name, None), target)).collect();
     for DaprTrigger { name, type_, retry, .. } in triggers {
         let component = real(&name, type_.as_deref());
         let policy = format!("trigger-{component}");
-        set(&mut resiliency, &["policies", "retries", &policy], json!(retry));
-        set(&mut resiliency, &["targets", "components", &component, "inbound", "retry"], json!(policy));
+        resiliency.policies.retries.extend(retry.map(|retry| (policy.clone(), retry)));
+        let target = resiliency.targets.components.entry(component).or_default();
+        target.inbound.get_or_insert_default().retry = Some(policy);
     }
     let metadata = json!({"name": names::child(&valid.function, "resiliency", DNS_LABEL),
         "namespace": valid.serving.metadata.namespace, "labels": labels(valid)});
-    Some(object("Resiliency", metadata, resiliency, app_id(valid)))
-}
-
-/// Sets a field of an object, whatever is in its way.
-fn set(object: &mut Value, path: &[&str], value: Value) {
-    let field = path.iter().fold(object, |object, field| {
-        if !object.is_object() {
-            *object = Value::Object(Map::new());
-        }
-        &mut object[*field]
-    });
-    *field = value;
+    Some(object("Resiliency", metadata, json!(resiliency), app_id(valid)))
 }
 
 /// Looks at the retries of triggers: Dapr has one policy for all that comes from a component.
 ///
 /// # Errors
 /// Two triggers on one component with different retries.
-pub fn validate_retries(triggers: &[DaprTrigger]) -> Result<(), Invalid> {
-    let mut known: BTreeMap<&str, &RetryPolicy> = BTreeMap::new();
+pub fn validate_retries(valid: &Valid) -> Result<(), Invalid> {
+    let triggers = triggers(&valid.serving.spec.serving);
+    let mut known: BTreeMap<String, &RetryPolicy> = BTreeMap::new();
     for (index, trigger) in triggers.iter().enumerate() {
         let Some(retry) = &trigger.retry else { continue };
-        if known.insert(&trigger.name, retry).is_some_and(|other| other != retry) {
+        let component = components::name_of(valid, &trigger.name, trigger.type_.as_deref());
+        if known.insert(component, retry).is_some_and(|other| other != retry) {
             return Err(Invalid::Value {
                 path: format!("spec.triggers.dapr[{index}].retry"),
                 value: json!(retry).to_string(),
@@ -76,7 +66,7 @@ pub fn validate_retries(triggers: &[DaprTrigger]) -> Result<(), Invalid> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Case;
+    use crate::{testing::Case, validate::validate};
 
     fn case(resiliency: Value, triggers: Value) -> Case {
         let bus = json!({"type": "pubsub.redis", "version": "v1", "metadata": []});
@@ -118,7 +108,7 @@ mod tests {
             |topic: &str, retries: i32| json!({"name": "bus", "topic": topic, "retry": {"maxRetries": retries}});
         let refused = |triggers: Value| {
             let case = case(Value::Null, triggers);
-            validate_retries(&super::triggers(&case.serving.spec.serving)).err().map(|error| error.to_string())
+            validate(&case.serving).err().map(|error| error.to_string())
         };
         assert_eq!(refused(json!([trigger("a", 1), trigger("b", 1), {"name": "bus", "topic": "c"}])), None);
         let said = refused(json!([trigger("a", 1), trigger("b", 2)])).unwrap();

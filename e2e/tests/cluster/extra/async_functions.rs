@@ -182,7 +182,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer(("", 8080), Handler).serve_forever()
 "#;
 
-/// Puts events into a stream of Redis, as Dapr would, at most 40 in a second.
+/// Puts events into a stream of Redis, as Dapr would, at most 25 in a second.
 const PUBLISHER: &str = r#"
 import json, os, socket, time
 
@@ -203,7 +203,7 @@ def until_published(event):
 
 for n in range(int(os.environ["EVENTS"])):
     until_published({"specversion": "1.0", "id": str(n), "source": "test", "type": "number", "datacontenttype": "application/json", "data": {"n": n}})
-    time.sleep(0.025)
+    time.sleep(0.04)
 "#;
 
 pub(super) fn redis_says(deployed: &Deployed, words: &[&str]) -> String {
@@ -249,6 +249,8 @@ fn loses_nothing(mode: &str, mut happens: impl FnMut(&mut Deployed, usize)) {
     deployed.namespace.apply(&publisher.to_string());
     for round in 0..7 {
         std::thread::sleep(std::time::Duration::from_secs(4));
+        let phase = deployed.namespace.kubectl(&["get", "pod/publisher", "-o", "jsonpath={.status.phase}"]);
+        assert_eq!(phase, "Running", "round {round} has events");
         happens(&mut deployed, round);
     }
     eventually("all events", || {

@@ -125,12 +125,14 @@ async fn wa10_wa11_a_node_without_a_runtime_for_wasm_is_told_and_wasm_is_left_ag
     let mut deployed = Deployed::new("wasm", page("native", "one"));
     deployed.is_ready();
     deployed.is_served("/").await;
+    let class = json!({"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "absent"}, "handler": "absent"});
+    deployed.namespace.apply(&class.to_string());
     deployed.change(|manifest| {
         manifest["spec"]["workloadRuntime"] = json!("WasmEdge");
-        manifest["spec"]["serving"].as_object_mut().unwrap().remove("template");
+        manifest["spec"]["serving"]["template"] = json!({"containers": [], "runtimeClassName": "absent"});
     });
     let (_, message) = deployed.fails("FailedCreatePodSandBox");
-    for part in [r#"no runtime for "crun" is configured"#, "runtimeClassName", "keeps answering"] {
+    for part in [r#"no runtime for "absent" is configured"#, "runtimeClassName", "keeps answering"] {
         assert!(message.contains(part), "{part:?} is not in {message:?}");
     }
     assert_eq!(deployed.answer("/").await, (200, "one".to_owned()));
