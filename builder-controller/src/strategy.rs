@@ -119,6 +119,7 @@ const OURS: [(&str, &str); 5] = [
     ("ko", include_str!("../../deploy/strategies/ko.yaml")),
     ("openfunction", include_str!("../../deploy/strategies/openfunction.yaml")),
 ];
+
 /// The strategies that we bring, with the settings of the installation.
 ///
 /// # Errors

@@ -129,7 +129,7 @@ pub fn contexts(valid: &Valid, world: &World) -> Contexts {
         version,
         inputs: inputs(&dapr, components),
         outputs: outputs(spec, components),
-        states: stores("states", &spec.states, components),
+        states: stores("state", &spec.states, components),
         // Requests decide, whatever events come besides (B-75).
         runtime: if spec.http().is_some() { "Knative" } else { "Async" },
         port: valid.port.to_string(),
@@ -159,8 +159,8 @@ pub fn contexts(valid: &Valid, world: &World) -> Contexts {
         triggers,
         inputs: read(spec, components),
         outputs: written(spec, components),
-        states: stores("states", &spec.states, components),
-        configurations: stores("configurations", &spec.configurations, components),
+        states: stores("state", &spec.states, components),
+        configurations: stores("configuration", &spec.configurations, components),
         pre_hooks: hooks.pre,
         post_hooks: hooks.post,
         tracing,
@@ -267,12 +267,12 @@ fn read<'a>(spec: &'a ServingImpl, components: &'a Components) -> BTreeMap<Strin
 }
 
 fn stores<'a>(
-    field: &str,
+    block: &'static str,
     stores: &'a BTreeMap<String, State>,
     components: &'a Components,
 ) -> BTreeMap<String, Component<'a>> {
     let component =
-        |(name, store): (&'a String, &State)| (name.clone(), plain(components, name, store_type(field, store), None));
+        |(name, store): (&'a String, &State)| (name.clone(), plain(components, name, store_type(block, store), None));
     stores.iter().map(component).collect()
 }
 

@@ -70,7 +70,7 @@ pub struct ScaledJobSpec(Map<String, Value>);
     namespaced,
     schema = "disabled"
 )]
-pub struct NoSpec {}
+pub struct ComponentKind {}
 
 /// A Component of Dapr.
 #[derive(Clone, Debug, Deserialize, Resource, Serialize)]
@@ -111,7 +111,7 @@ impl Component {
     namespaced,
     schema = "disabled"
 )]
-pub struct NoSpecEither {}
+pub struct ResiliencyKind {}
 
 /// A Resiliency of Dapr.
 #[derive(Clone, Debug, Deserialize, Resource, Serialize)]

@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 mod asynchronous;
+mod budget;
 mod context;
 mod dapr;
 mod deployment;

@@ -218,7 +218,7 @@ async fn converge(serving: &Serving, context: &Context, globals: &Globals, now: 
     if valid.dapr != Mode::Off && !context.apis.is_served(COMPONENTS) {
         return Err(Invalid::NoDapr.into());
     }
-    if valid.dapr != Mode::Off && dapr::resiliency(&valid).is_some() && !context.apis.is_served(RESILIENCIES) {
+    if valid.dapr != Mode::Off && !context.apis.is_served(RESILIENCIES) && dapr::resiliency(&valid).is_some() {
         return Err(Invalid::NoResiliency.into());
     }
     let components = Components::of(&valid, &types)?;

@@ -7,12 +7,13 @@ use controller_runtime::{
     index::Index,
     optional::OptionalApis,
     process,
-    watch::Shared,
+    watch::{Shared, Watched},
 };
 use futures::stream::BoxStream;
 use k8s_openapi::api::{apps::v1::Deployment, policy::v1::PodDisruptionBudget};
 use kube::{Resource, ResourceExt, api::DynamicObject, runtime::reflector::ObjectRef};
 use openfunction_proto::core::Serving;
+use serde::Serialize;
 
 use crate::{
     ABOUT,
@@ -74,6 +75,11 @@ fn of_ours(component: &Component) -> Vec<String> {
     if is_ours(component) { of(component, children::FUNCTION) } else { Vec::new() }
 }
 
+/// What an index has under a key.
+fn found<K: Watched + Serialize>(index: &Index<K>, key: &str) -> Vec<DynamicObject> {
+    index.get(key).iter().map(|object| dynamic(&**object)).collect()
+}
+
 impl Relatives {
     /// Indexes the caches.
     pub fn new(caches: &Caches) -> Self {
@@ -112,11 +118,9 @@ impl Relatives {
     pub fn live(&self, serving: &Serving) -> Vec<DynamicObject> {
         let functions = of(serving, children::FUNCTION);
         let all = functions.iter().flat_map(|function| {
-            let components = self.components_of.get(function).into_iter().map(|component| dynamic(&*component));
-            let resiliencies = self.resiliencies_of.get(function).into_iter().map(|resiliency| dynamic(&*resiliency));
-            let proxies = self.proxies_of.get(function).into_iter().map(|proxy| dynamic(&*proxy));
-            let budgets = self.budgets_of.get(function).into_iter().map(|budget| dynamic(&*budget));
-            components.chain(resiliencies).chain(proxies).chain(budgets)
+            let of_dapr = [found(&self.components_of, function), found(&self.resiliencies_of, function)];
+            let of_proxy = [found(&self.proxies_of, function), found(&self.budgets_of, function)];
+            of_dapr.into_iter().chain(of_proxy).flatten()
         });
         all.collect()
     }

@@ -55,7 +55,7 @@ pub fn wanted(revisions: &[Arc<Serving>], world: &World, types: &Types) -> Share
         loaded.extend(dapr::resiliency(receiver).map(|resiliency| resiliency["spec"].to_string()));
         let Ok(known) = Components::of(receiver, types).inspect_err(|_| is_complete = false) else { return Vec::new() };
         let world = World { components: &known, ..*world };
-        let objects = [dapr::budget(receiver, &world), Some(dapr::proxy(receiver, &world, &loaded))];
+        let objects = [dapr::budget_of_proxy(receiver, &world), Some(dapr::proxy(receiver, &world, &loaded))];
         objects.into_iter().flatten().map(|object| owned(object, &standalone)).collect()
     });
     let receiver = receiver.filter(|_| !proxy.is_empty()).map(|valid| valid.serving.name_any());

@@ -10,7 +10,7 @@ use controller_runtime::{
 use openfunction_proto::core::{ComponentSpec, DaprTrigger, KedaTrigger, ServingImpl, State};
 use serde_json::{Value, json};
 
-use super::{Mode, app_id, jetstream, labels, object, triggers};
+use super::{Mode, app_id, jetstream, metadata, object, triggers};
 use crate::validate::{Invalid, Valid};
 
 /// Dapr's Components; where they are served, Dapr is installed.
@@ -69,9 +69,8 @@ pub fn names(valid: &Valid) -> Vec<String> {
 
 /// The Components of a revision. They belong to every revision that declares the same.
 pub fn components(valid: &Valid) -> Vec<Value> {
-    let metadata =
-        |name: String| json!({"name": name, "namespace": valid.serving.metadata.namespace, "labels": labels(valid)});
-    all_made(valid).map(|(name, spec)| object("Component", metadata(name), json(&spec), app_id(valid))).collect()
+    let component = |(name, spec)| object("Component", metadata(valid, name, &[]), json(&spec), app_id(valid));
+    all_made(valid).map(component).collect()
 }
 
 /// Sentences about components and scalers of NATS Streaming.
@@ -130,13 +129,9 @@ impl Components {
 
 /// Looks at what a trigger says of topics, which only pub/sub components have (TR8, TR16).
 fn validate_topic(path: &str, trigger: &DaprTrigger, type_: &str) -> Result<(), Invalid> {
-    if type_.starts_with("pubsub.") {
-        let topic = trigger.topic.as_deref().unwrap_or_default();
-        return if topic.is_empty() {
-            Err(Invalid::Topic { path: format!("{path}.topic"), type_: type_.to_owned() })
-        } else {
-            Ok(())
-        };
+    let has_topics = type_.starts_with("pubsub.");
+    if has_topics && trigger.topic.as_deref().unwrap_or_default().is_empty() {
+        return Err(Invalid::Topic { path: format!("{path}.topic"), type_: type_.to_owned() });
     }
     let refused = |field: &str, value: String| Invalid::Value {
         path: format!("{path}.{field}"),
@@ -144,7 +139,7 @@ fn validate_topic(path: &str, trigger: &DaprTrigger, type_: &str) -> Result<(), 
         why: format!("must be absent, since component {:?} of type {type_:?} has no topics", trigger.name),
     };
     match (&trigger.dead_letter_topic, &trigger.bulk_subscribe) {
-        _ if type_.is_empty() => Ok(()),
+        _ if has_topics || type_.is_empty() => Ok(()),
         (Some(topic), _) => Err(refused("deadLetterTopic", topic.clone())),
         (_, Some(bulk)) => Err(refused("bulkSubscribe", json!(bulk).to_string())),
         _ => Ok(()),
@@ -170,18 +165,20 @@ fn named(spec: &ServingImpl) -> Vec<(String, String, Option<String>)> {
         let dapr = output.dapr.clone()?;
         Some((format!("spec.outputs[{index}].dapr.name"), dapr.name.or(dapr.component)?, dapr.type_))
     });
-    let store = |block: &str, key: &str, store: &State| {
-        (format!("spec.{block}.{key}"), key.to_owned(), store_type(block, store).map(str::to_owned))
+    let stores = |block: &'static str, stores: &BTreeMap<String, State>| -> Vec<_> {
+        let store = |(key, store): (&String, &State)| {
+            (format!("spec.{block}s.{key}"), key.clone(), store_type(block, store).map(str::to_owned))
+        };
+        stores.iter().map(store).collect()
     };
-    let states = spec.states.iter().map(|(key, state)| store("states", key, state));
-    let configurations = spec.configurations.iter().map(|(key, state)| store("configurations", key, state));
+    let (states, configurations) = (stores("state", &spec.states), stores("configuration", &spec.configurations));
     triggers.chain(inputs).chain(outputs).chain(states).chain(configurations).collect()
 }
 
 /// What a store that is declared is looked up by, lest another component of its key is found; one that is there has a type
-/// of its own. `field` is where it is declared.
-pub fn store_type(field: &str, store: &State) -> Option<&'static str> {
-    store.spec.as_ref().map(|_| if field == "states" { "state" } else { "configuration" })
+/// of its own.
+pub fn store_type(block: &'static str, store: &State) -> Option<&'static str> {
+    store.spec.as_ref().map(|_| block)
 }
 
 /// Name and type of a component: one that is declared, else one that is there.

@@ -9,6 +9,7 @@ mod resiliency;
 use std::collections::BTreeMap;
 
 use controller_runtime::children;
+use kube::api::ObjectMeta;
 use openfunction_proto::core::{DaprTrigger, Serving, ServingImpl};
 use serde_json::Value;
 
@@ -20,7 +21,7 @@ use crate::{
 
 pub use components::{COMPONENTS, Components, Types, components, mapped, speaks_of, store_type};
 pub use jetstream::scaler;
-pub use proxy::{PROXY, budget, has_relay, proxy, proxy_is_ready, relay, relay_port};
+pub use proxy::{PROXY, budget_of_proxy, has_relay, proxy, proxy_is_ready, relay, relay_port};
 pub use resiliency::{RESILIENCIES, resiliency, validate_retries};
 
 /// Annotation that switches Dapr on or off.
@@ -154,14 +155,14 @@ pub fn resources(valid: &Valid) -> Vec<(&'static str, String)> {
     components.into_iter().chain(proxy).collect()
 }
 
-/// The labels of what all revisions of a function have in common.
-fn labels(valid: &Valid) -> BTreeMap<&'static str, String> {
-    let function = (children::FUNCTION, valid.function.clone());
-    [function, (children::MANAGED_BY, ABOUT.name.to_owned()), (MANAGED.0, MANAGED.1.to_owned())].into()
+/// Metadata of what all revisions of a function have in common. Whose it is, the revisions say together.
+fn metadata(valid: &Valid, name: String, more: &[(&str, &str)]) -> ObjectMeta {
+    let labels = [(children::FUNCTION, valid.function.as_str()), MANAGED];
+    children::metadata(valid.serving, name, ABOUT.name, &[&labels, more].concat())
 }
 
 /// An object of Dapr's: what its CRDs call spec is not all of it.
-fn object(kind: &str, metadata: Value, spec: Value, app_id: String) -> Value {
+fn object(kind: &str, metadata: ObjectMeta, spec: Value, app_id: String) -> Value {
     serde_json::json!({"apiVersion": "dapr.io/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec, "scopes": [app_id]})
 }
 

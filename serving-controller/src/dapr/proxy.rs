@@ -3,14 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use controller_runtime::names::{self, DNS_LABEL};
+use controller_runtime::{
+    children::json,
+    names::{self, DNS_LABEL},
+};
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::ResourceExt;
+use kube::{ResourceExt, api::ObjectMeta};
 use openfunction_proto::core::DaprTrigger;
 use serde_json::{Value, json};
 
-use super::{APP_PORT, Mode, annotation, annotations, labels, protocol, triggers};
-use crate::{context, engine::World, service::PORT, validate::Valid};
+use super::{APP_PORT, Mode, annotation, annotations, metadata, protocol, triggers};
+use crate::{budget::budget, context, engine::World, service::PORT, validate::Valid};
 
 /// Label of the proxy, with the Function that it is of.
 pub const PROXY: &str = "openfunction.io/proxy";
@@ -26,37 +29,28 @@ pub fn name(function: &str) -> String {
     names::child(function, CONTAINER, DNS_LABEL)
 }
 
-/// Labels of the proxy of a Function.
-fn labels_of_proxy(valid: &Valid) -> BTreeMap<&'static str, String> {
-    labels(valid).into_iter().chain([(PROXY, valid.function.clone())]).collect()
+/// Metadata of the proxy of a Function.
+fn metadata_of_proxy(valid: &Valid) -> ObjectMeta {
+    metadata(valid, name(&valid.function), &[(PROXY, &valid.function)])
 }
 
-/// A budget for a proxy of several pods: a node that is drained takes one of them at a time.
-pub fn budget(valid: &Valid, world: &World) -> Option<Value> {
-    let metadata = json!({"name": name(&valid.function), "namespace": valid.serving.metadata.namespace, "labels": labels_of_proxy(valid)});
-    let spec = json!({"maxUnavailable": 1, "selector": {"matchLabels": {PROXY: valid.function}}, "unhealthyPodEvictionPolicy": "AlwaysAllow"});
-    (world.settings.dapr_proxy_replicas > 1)
-        .then(|| json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata, "spec": spec}))
+/// A budget for a proxy of several pods.
+pub fn budget_of_proxy(valid: &Valid, world: &World) -> Option<Value> {
+    let pods = [(PROXY.to_owned(), valid.function.clone())].into();
+    (world.settings.dapr_proxy_replicas > 1).then(|| json(&budget(metadata_of_proxy(valid), pods)))
 }
 
 /// The proxy of a Function, for the revision that gets its events. `loaded` is what its sidecar loads when it starts.
 pub fn proxy(valid: &Valid, world: &World, loaded: &[String]) -> Value {
     let settings = world.settings;
-    let namespace = valid.serving.namespace().unwrap_or_default();
-    let labels = labels_of_proxy(valid);
+    let metadata = metadata_of_proxy(valid);
     let is_of_dapr = |key: &str| key.starts_with("dapr.io/");
     let mut pod_annotations: BTreeMap<_, _> =
         annotations(valid, true, false).into_iter().filter(|(key, _)| is_of_dapr(key)).collect();
     // Other pods speak with it.
     pod_annotations.entry("dapr.io/sidecar-listen-addresses".to_owned()).or_insert_with(|| "[::],0.0.0.0".to_owned());
     pod_annotations.insert(LOADED.to_owned(), names::hash(&loaded));
-    let (target, headers) = target(valid, world);
-    let mut container = container(valid, world, valid.port, &target);
-    if !headers.is_empty()
-        && let Some(environment) = container["env"].as_array_mut()
-    {
-        environment.push(variable("HEADERS", &json!(headers).to_string()));
-    }
+    let mut container = container(valid, world, valid.port, &Target::of(valid, world));
     container["ports"] = json!([{"name": "function-port", "containerPort": valid.port, "protocol": "TCP"}]);
     let mut spec = json!({"containers": [container]});
     if let Some(name) = valid.serving.spec.image_credentials.as_ref().and_then(|secret| secret.name.clone()) {
@@ -69,56 +63,75 @@ pub fn proxy(valid: &Valid, world: &World, loaded: &[String]) -> Value {
     };
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": {"name": name(&valid.function), "namespace": namespace, "labels": labels},
+        "metadata": metadata,
         "spec": {
             "replicas": settings.dapr_proxy_replicas,
             "selector": {"matchLabels": {PROXY: valid.function}},
             "strategy": strategy,
             "revisionHistoryLimit": 1,
-            "template": {"metadata": {"labels": labels, "annotations": pod_annotations}, "spec": spec},
+            "template": {"metadata": {"labels": metadata.labels, "annotations": pod_annotations}, "spec": spec},
         },
     })
 }
 
-/// Where a revision takes events, `host:port`, and the headers that they need there. Those of functions that requests call
-/// go the way of requests, so that they wake one that sleeps (TR11); the name of others leads to their pods.
-fn target(valid: &Valid, world: &World) -> (String, BTreeMap<String, String>) {
-    let (name, namespace) = (valid.serving.name_any(), valid.serving.namespace().unwrap_or_default());
-    let host = |name: &str, namespace: &str, port: i32| {
-        format!("{name}.{namespace}.svc.{}:{port}", world.settings.cluster_domain)
-    };
-    let spec = &valid.serving.spec.serving;
-    if spec.http().is_none() {
-        return (host(&name, &namespace, valid.port), BTreeMap::new());
+/// Where events go.
+struct Target {
+    /// `host:port`.
+    address: String,
+    /// Headers that they need there.
+    headers: BTreeMap<String, String>,
+}
+
+impl Target {
+    fn plain(address: String) -> Self {
+        Self { address, headers: BTreeMap::new() }
     }
-    let backend = valid.serving.status.as_ref().and_then(|status| status.backend.clone());
-    // A proxy that only writes need not begin again when it is known.
-    let Some(backend) = backend.filter(|_| !triggers(spec).is_empty()) else {
-        return (host(&name, &namespace, PORT), BTreeMap::new());
-    };
-    let of_host = backend.host.map(|host| ("Host".to_owned(), host));
-    (host(&backend.name, &backend.namespace, backend.port), backend.headers.into_iter().chain(of_host).collect())
+
+    /// Where a revision takes them. Those of functions that requests call go the way of requests, so that they wake one
+    /// that sleeps (TR11); the name of others leads to their pods.
+    fn of(valid: &Valid, world: &World) -> Self {
+        let (name, namespace) = (valid.serving.name_any(), valid.serving.namespace().unwrap_or_default());
+        let host = |name: &str, namespace: &str, port: i32| {
+            format!("{name}.{namespace}.svc.{}:{port}", world.settings.cluster_domain)
+        };
+        let spec = &valid.serving.spec.serving;
+        if spec.http().is_none() {
+            return Self::plain(host(&name, &namespace, valid.port));
+        }
+        let backend = valid.serving.status.as_ref().and_then(|status| status.backend.clone());
+        // A proxy that only writes need not begin again when it is known.
+        let Some(backend) = backend.filter(|_| !triggers(spec).is_empty()) else {
+            return Self::plain(host(&name, &namespace, PORT));
+        };
+        let of_host = backend.host.map(|host| ("Host".to_owned(), host));
+        let address = host(&backend.name, &backend.namespace, backend.port);
+        Self { address, headers: backend.headers.into_iter().chain(of_host).collect() }
+    }
 }
 
 fn variable(name: &str, value: &str) -> Value {
     json!({"name": name, "value": value.replace('$', "$$")})
 }
 
-/// The container. Dapr calls it on a port, and it calls a target, `host:port`.
-fn container(valid: &Valid, world: &World, port: i32, target: &str) -> Value {
+/// The container. Dapr calls it on a port, and it calls a target.
+fn container(valid: &Valid, world: &World, port: i32, target: &Target) -> Value {
     let probe = probe(port);
+    let mut environment = vec![
+        variable("APP_PROTOCOL", &protocol(valid)),
+        variable("PORT", &port.to_string()),
+        variable("PROBE_PORT", &probe.to_string()),
+        variable("TARGET", &target.address),
+        variable("FUNC_CONTEXT_V1BETA2", &context::contexts(valid, world).v1beta2),
+    ];
+    if !target.headers.is_empty() {
+        environment.push(variable("HEADERS", &json!(target.headers).to_string()));
+    }
     json!({
         "name": CONTAINER,
         "image": world.settings.dapr_proxy_image,
         "imagePullPolicy": "IfNotPresent",
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "env": [
-            variable("APP_PROTOCOL", &protocol(valid)),
-            variable("PORT", &port.to_string()),
-            variable("PROBE_PORT", &probe.to_string()),
-            variable("TARGET", target),
-            variable("FUNC_CONTEXT_V1BETA2", &context::contexts(valid, world).v1beta2),
-        ],
+        "env": environment,
         "readinessProbe": {"httpGet": {"path": "/ready", "port": probe}, "periodSeconds": 1},
         "resources": world.settings.dapr_proxy_resources,
         "securityContext": {
@@ -142,7 +155,8 @@ fn probe(port: i32) -> i32 {
 pub fn relay(valid: &Valid, world: &World) -> Option<Value> {
     // The user may have said where Dapr calls.
     let port = annotation(valid, APP_PORT).unwrap_or_else(|| valid.port.to_string());
-    has_relay(valid).then(|| container(valid, world, relay_port(valid), &format!("127.0.0.1:{port}")))
+    let target = Target::plain(format!("127.0.0.1:{port}"));
+    has_relay(valid).then(|| container(valid, world, relay_port(valid), &target))
 }
 
 /// Whether a pod has one.

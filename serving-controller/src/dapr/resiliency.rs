@@ -9,7 +9,7 @@ use controller_runtime::{
 use openfunction_proto::core::{DaprTrigger, RetryPolicy};
 use serde_json::{Value, json};
 
-use super::{app_id, components, labels, object, triggers};
+use super::{app_id, components, metadata, object, triggers};
 use crate::validate::{Invalid, Valid};
 
 /// Dapr's Resiliencies.
@@ -34,9 +34,8 @@ pub fn resiliency(valid: &Valid) -> Option<Value> {
         let target = resiliency.targets.components.entry(component).or_default();
         target.inbound.get_or_insert_default().retry = Some(policy);
     }
-    let metadata = json!({"name": names::child(&valid.function, "resiliency", DNS_LABEL),
-        "namespace": valid.serving.metadata.namespace, "labels": labels(valid)});
-    Some(object("Resiliency", metadata, json!(resiliency), app_id(valid)))
+    let name = names::child(&valid.function, "resiliency", DNS_LABEL);
+    Some(object("Resiliency", metadata(valid, name, &[]), json!(resiliency), app_id(valid)))
 }
 
 /// Looks at the retries of triggers: Dapr has one policy for all that comes from a component.

@@ -2,7 +2,6 @@
 //! triggers of KEDA.
 
 mod autoscaler;
-mod budget;
 pub mod scaled_object;
 
 use controller_runtime::{children::json, conditions::NewCondition, optional::OptionalApi};
@@ -12,10 +11,12 @@ use serde_json::Value;
 
 use crate::{
     SCALED_OBJECTS,
+    budget::budget,
     deployment::{Replicas, deployment},
     engine::{Engine, Seen, World},
     floors::{self, Floor},
     ignored::{self, ignored},
+    pod,
     rollout::rollout,
     service::{PORT, service},
     validate::{Invalid, Valid},
@@ -100,7 +101,7 @@ impl Engine for Native {
             Scaler::Keda => objects.push(scaled_object::scaled_object(valid, "Deployment", bounds)),
         }
         if scaling.min > 1 {
-            objects.push(json(&budget::budget(valid)));
+            objects.push(json(&budget(valid.metadata(&[]), pod::selector(valid))));
         }
         Ok(objects)
     }
