@@ -207,9 +207,14 @@ for n in range(int(os.environ["EVENTS"])):
 "#;
 
 pub(super) fn redis_says(deployed: &Deployed, words: &[&str]) -> String {
-    let mut command = vec!["-n", "openfunction-local", "exec", "deployment/redis", "--", "redis-cli"];
+    redis_of(deployed, "openfunction-local", words)
+}
+
+/// What the Redis of a namespace says.
+fn redis_of(deployed: &Deployed, namespace: &str, words: &[&str]) -> String {
+    let mut command = vec!["-n", namespace, "exec", "deployment/redis", "--", "redis-cli"];
     command.extend(words);
-    // Another test may have killed it just now.
+    // It may have been killed just now.
     let said =
         eventually("an answer of Redis", || e2e::cache::run(deployed.namespace.cluster.kubectl().args(&command)).ok());
     said.trim().to_owned()
@@ -237,12 +242,35 @@ pub(super) fn counter(mode: &str, topic: &str) -> Value {
             "pubsub": {"bus": bus}}}})
 }
 
+/// A Redis in the namespace of a test, whose process has the namespace's name on its command line.
+fn own_redis(deployed: &Deployed) {
+    let labels = json!({"app": "redis"});
+    let pidfile = format!("/tmp/{}", deployed.namespace.name);
+    let container = json!({"name": "redis", "image": format!("{OPEN}/local/redis:1"),
+        "args": ["--set-proc-title", "no", "--pidfile", pidfile], "volumeMounts": [{"name": "data", "mountPath": "/data"}]});
+    let pod = json!({"metadata": {"labels": labels},
+        "spec": {"containers": [container], "volumes": [{"name": "data", "emptyDir": {}}]}});
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "redis"},
+        "spec": {"selector": {"matchLabels": labels}, "template": pod}});
+    deployed.namespace.apply(&deployment.to_string());
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "redis"},
+        "spec": {"selector": labels, "ports": [{"port": 6379}]}});
+    deployed.namespace.apply(&service.to_string());
+}
+
 /// Publishes while something happens; no event may be lost.
 fn loses_nothing(mode: &str, mut happens: impl FnMut(&mut Deployed, usize)) {
-    let topic = format!("counted-{mode}-{}", std::process::id());
-    let mut deployed = Deployed::new(&format!("counted-{mode}"), counter(mode, &topic));
+    let topic = "counted";
+    let mut manifest = counter(mode, topic);
+    // That of the test's own namespace, which it may kill.
+    let serving = &mut manifest["spec"]["serving"];
+    serving["params"]["REDIS"] = json!("redis");
+    serving["pubsub"]["bus"]["metadata"][0]["value"] = json!("redis:6379");
+    let mut deployed = Deployed::new(&format!("counted-{mode}"), manifest);
+    own_redis(&deployed);
+    let namespace = deployed.namespace.name.clone();
     deployed.is_ready();
-    let variables = [("REDIS", format!("redis.{BROKERS}")), ("EVENTS", EVENTS.to_string()), ("TOPIC", topic.clone())];
+    let variables = [("REDIS", "redis".to_owned()), ("EVENTS", EVENTS.to_string()), ("TOPIC", topic.to_owned())];
     let variables: Vec<_> = variables.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
     let publisher = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "publisher"}, "spec": {"restartPolicy": "Never",
         "containers": [{"name": "p", "image": "python:3", "command": ["python", "-c", PUBLISHER], "env": variables}]}});
@@ -254,15 +282,17 @@ fn loses_nothing(mode: &str, mut happens: impl FnMut(&mut Deployed, usize)) {
         happens(&mut deployed, round);
     }
     eventually("all events", || {
-        (redis_says(&deployed, &["SCARD", &format!("{topic}:seen")]) == EVENTS.to_string()).then_some(())
+        (redis_of(&deployed, &namespace, &["SCARD", &format!("{topic}:seen")]) == EVENTS.to_string()).then_some(())
     });
-    let handled: usize = redis_says(&deployed, &["GET", &format!("{topic}:seen:handled")]).parse().unwrap();
+    let handled = redis_of(&deployed, &namespace, &["GET", &format!("{topic}:seen:handled")]);
+    let handled: usize = handled.parse().unwrap();
     println!("{mode}: {EVENTS} events, {} of them twice", handled - EVENTS);
     deployed.is_ready();
     // Nothing is left of the revisions before.
     let of = |what: &str| deployed.namespace.kubectl(&["get", what, "-o", "name"]).lines().count();
     deployed.eventually("one workload", || {
-        let deployments = if mode == "sidecar" { 1 } else { 2 };
+        // With Redis.
+        let deployments = if mode == "sidecar" { 2 } else { 3 };
         (of("deployments.apps") == deployments && of("components") == 1).then_some(())
     });
 }
@@ -292,7 +322,7 @@ fn trouble(deployed: &mut Deployed, round: usize) {
         2 => kill(deployed, "openfunction.io/proxy"),
         // Dapr's sidecars alone, in whatever pods they are.
         3 => kill_process(&format!("daprd .*--app-id counter-{}", deployed.namespace.name)),
-        4 => kill_process("redis-server"),
+        4 => kill_process(&format!("redis-server .*{}", deployed.namespace.name)),
         5 => {
             let mut controller = deployed.namespace.cluster.kubectl();
             let selector = "--selector=app.kubernetes.io/component=serving-controller";
@@ -318,10 +348,14 @@ pub(super) fn pods_of(deployed: &Deployed) -> usize {
     deployed.namespace.kubectl(&["get", "pods", "--selector=openfunction.io/serving", "-o", "name"]).lines().count()
 }
 
+/// A number as a CloudEvent.
+pub(super) fn number(n: usize) -> Value {
+    json!({"specversion": "1.0", "id": n.to_string(), "source": "test", "type": "number", "datacontenttype": "application/json", "data": {"n": n}})
+}
+
 pub(super) fn add_to_stream(topic: &str, deployed: &Deployed, numbers: std::ops::Range<usize>) {
     for n in numbers {
-        let event = json!({"specversion": "1.0", "id": n.to_string(), "source": "test", "type": "number", "datacontenttype": "application/json", "data": {"n": n}});
-        redis_says(deployed, &["XADD", topic, "*", "data", &event.to_string()]);
+        redis_says(deployed, &["XADD", topic, "*", "data", &number(n).to_string()]);
     }
 }
 

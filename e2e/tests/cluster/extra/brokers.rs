@@ -19,7 +19,7 @@ fn in_pod(broker: &str, command: &[&str]) -> Command {
 }
 
 /// A name that no other run has.
-fn unique(name: &str) -> String {
+pub fn unique(name: &str) -> String {
     format!("{name}-{}", std::process::id())
 }
 

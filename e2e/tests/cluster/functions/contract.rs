@@ -70,6 +70,9 @@ async fn is_told(language: &str, command: Value) {
         let test = format!("contract-{language}-{engine}");
         let serving = json!({
             "params": {"GREETING": "costs $5"},
+            "outputs": [{"dapr": {"name": "audit", "type": "bindings.kafka", "operation": "create"}}],
+            // Programs are told all the same, also where Dapr is not installed.
+            "annotations": {"openfunction.io/enable-dapr": "false"},
             // AP5: probes and another container.
             "template": {"containers": [
                 {"name": "function", "command": command, "readinessProbe": {"httpGet": {"path": "/up", "port": 9000}, "periodSeconds": 1}},
@@ -84,7 +87,8 @@ async fn is_told(language: &str, command: Value) {
         let told: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(
             told["context"],
-            json!({"name": "orders", "version": "v1.4.0", "runtime": "Knative", "port": "9000"}),
+            json!({"name": "orders", "version": "v1.4.0", "runtime": "Knative", "port": "9000",
+                "outputs": {"audit": {"uri": "audit", "componentName": "audit", "componentType": "bindings.kafka", "operation": "create"}}}),
             "{engine}"
         );
         assert_eq!(told["event"], json!({"type": "dev.example.greeting", "data": {"data": "hello"}}));
