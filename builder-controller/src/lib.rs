@@ -24,7 +24,7 @@ use controller_runtime::{
 use futures::{StreamExt, stream::BoxStream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::{reflector::ObjectRef, watcher};
-use openfunction_proto::core::Builder;
+use openfunction_proto::core::{Builder, v1beta1};
 
 use queue::Queue;
 pub use reconcile::Engine;
@@ -109,11 +109,7 @@ pub async fn run(mut runtime: Runtime, mut flags: Flags) -> anyhow::Result<()> {
     flags.build_images.retain(|pair| !pair.is_empty());
     flags.build_insecure_registries.retain(|host| !host.is_empty());
     flags.build_registry_mirrors.retain(|pair| !pair.is_empty());
-    let webhooks = Webhooks::new().convert(
-        "Builder",
-        "builders.core.openfunction.io",
-        Arc::new(|_, version| Err(format!("{version} is not served yet; use core.openfunction.io/v1beta2"))),
-    );
+    let webhooks = Webhooks::new().convert("Builder", "builders.core.openfunction.io", Arc::new(v1beta1::convert));
     let builders = runtime.shared::<Builder>();
     let pods = runtime.shared::<Pod>();
     let (cluster_strategies, strategies) =

@@ -18,7 +18,7 @@ use controller_runtime::{
 };
 use kube::{core::PartialObjectMeta, runtime::watcher};
 use openfunction_proto::{
-    core::{Builder, Function, GatewayRef, Serving},
+    core::{Builder, Function, GatewayRef, Serving, v1beta1},
     gateway_api::resources::HttpRoute,
 };
 
@@ -66,11 +66,7 @@ pub fn main() -> ExitCode {
 /// # Errors
 /// A task ended without which the process is of no use.
 pub async fn run(mut runtime: Runtime, flags: Flags) -> anyhow::Result<()> {
-    let webhooks = Webhooks::new().convert(
-        "Function",
-        "functions.core.openfunction.io",
-        Arc::new(|_, version| Err(format!("{version} is not served yet; use core.openfunction.io/v1beta2"))),
-    );
+    let webhooks = Webhooks::new().convert("Function", "functions.core.openfunction.io", Arc::new(v1beta1::convert));
     let functions = runtime.shared::<Function>();
     let builders = runtime.shared::<Builder>();
     let servings = runtime.shared::<Serving>();

@@ -53,7 +53,7 @@ use kube::{
     core::NamespaceScope,
     runtime::{reflector::ObjectRef, watcher},
 };
-use openfunction_proto::core::Serving;
+use openfunction_proto::core::{Serving, v1beta1};
 use serde::Serialize;
 
 use dapr::{COMPONENTS, RESILIENCIES};
@@ -129,11 +129,7 @@ fn ours() -> watcher::Config {
 /// # Errors
 /// A task ended without which the process is of no use.
 pub async fn run(mut runtime: Runtime, settings: Settings) -> anyhow::Result<()> {
-    let webhooks = Webhooks::new().convert(
-        "Serving",
-        "servings.core.openfunction.io",
-        Arc::new(|_, version| Err(format!("{version} is not served yet; use core.openfunction.io/v1beta2"))),
-    );
+    let webhooks = Webhooks::new().convert("Serving", "servings.core.openfunction.io", Arc::new(v1beta1::convert));
     let servings = runtime.shared::<Serving>();
     let (pods, metrics_api, config) =
         (runtime.shared::<Pod>(), runtime.shared::<APIService>(), runtime.shared::<ConfigMap>());

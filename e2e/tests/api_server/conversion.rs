@@ -6,7 +6,7 @@ use controller_runtime::{
     certificates::{Certificates, Lifetimes},
     tls,
     watch::Shared,
-    webhook::{self, BundleTarget, Convert, Webhooks},
+    webhook::{self, BundleTarget, Webhooks},
 };
 use e2e::api_server::{ApiServer, install_crds, own_crds};
 use k8s_openapi::{ByteString, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition};
@@ -16,31 +16,15 @@ use kube::{
     core::{ApiResource, GroupVersionKind},
     runtime::watcher,
 };
-use openfunction_proto::{core::Function, crds};
-use serde_json::{Value, json};
+use openfunction_proto::{
+    core::{Function, v1beta1},
+    crds,
+};
+use serde_json::json;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::eventually;
-
-/// A converter for tests: it keeps the other version's spec in an annotation, so that nothing is lost either way.
-fn stash() -> Convert {
-    const KEPT: &str = "test.openfunction.io/kept";
-    Arc::new(|mut object: Value, version: &str| {
-        let kept = object.pointer_mut("/metadata/annotations").and_then(|a| a.as_object_mut()?.remove(KEPT));
-        let spec = object["spec"].take();
-        object["spec"] = match kept.as_ref().and_then(Value::as_str) {
-            Some(kept) => serde_json::from_str(kept).map_err(|error| error.to_string())?,
-            None => json!({"image": spec["image"], "serving": {"runtime": "async"}}),
-        };
-        if !object["metadata"]["annotations"].is_object() {
-            object["metadata"]["annotations"] = json!({});
-        }
-        object["metadata"]["annotations"][KEPT] = json!(spec.to_string());
-        object["apiVersion"] = json!(version);
-        Ok(object)
-    })
-}
 
 /// Webhooks that are served on a loopback port with certificates of their own.
 pub struct Served {
@@ -97,24 +81,25 @@ const CONVERTED: [(&str, &str); 3] = [
     ("Serving", "servings.core.openfunction.io"),
 ];
 
-/// Serves the stashing converter for every kind that has two versions and is installed, on a server that the test has
+/// Serves the conversion for every kind that has two versions and is installed, on a server that the test has
 /// for itself.
-pub async fn serve_stash(client: &Client) -> Served {
+pub async fn serve_conversion(client: &Client) -> Served {
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
     let mut webhooks = Webhooks::new();
     for (kind, crd) in CONVERTED {
         if crds.get_opt(crd).await.unwrap().is_some() {
-            webhooks = webhooks.convert(kind, crd, stash());
+            webhooks = webhooks.convert(kind, crd, Arc::new(v1beta1::convert));
         }
     }
     let targets = webhooks.targets().to_vec();
-    let served = serve(client, "stash-controller", webhooks, Lifetimes::default()).await;
+    let lifetimes = Lifetimes { propagation: Duration::from_secs(3), ..Lifetimes::default() };
+    let served = serve(client, "conversion", webhooks, lifetimes).await;
     let bundle = served.certificates.bundle().borrow().clone().unwrap();
     for target in targets {
         let BundleTarget::Crd(crd) = &target else { continue };
         point(client, crd, served.port).await;
         eventually("the authority in the CRD", || async {
-            webhook::publish(client, "stash-controller", std::slice::from_ref(&target), &bundle).await.unwrap();
+            webhook::publish(client, "conversion", std::slice::from_ref(&target), &bundle).await.unwrap();
             let live = serde_json::to_value(crds.get(crd).await.unwrap()).unwrap();
             (live.pointer("/spec/conversion/webhook/clientConfig/caBundle")
                 == Some(&json!(ByteString(bundle.as_bytes().to_vec()))))
@@ -125,26 +110,26 @@ pub async fn serve_stash(client: &Client) -> Served {
     served
 }
 
-/// Objects of a kind in the namespace `default`, as old clients see them.
-fn v1beta1(client: &Client, kind: &str, plural: &str) -> Api<DynamicObject> {
+/// Objects of a kind, as old clients see them.
+fn old(client: &Client, namespace: &str, kind: &str, plural: &str) -> Api<DynamicObject> {
     let gvk = GroupVersionKind::gvk("core.openfunction.io", "v1beta1", kind);
-    Api::default_namespaced_with(client.clone(), &ApiResource::from_gvk_with_plural(&gvk, plural))
+    Api::namespaced_with(client.clone(), namespace, &ApiResource::from_gvk_with_plural(&gvk, plural))
 }
 
-/// A server of its own, with every CRD and a converter for the kinds that have two versions.
+/// A server of its own, with every CRD and the conversion of the kinds that have two versions.
 pub async fn converting_server() -> (ApiServer, Client, Served) {
     let server = ApiServer::start().unwrap();
     let client = server.client().await.unwrap();
     install_crds(&client, &own_crds()).await.unwrap();
-    let served = serve_stash(&client).await;
+    let served = serve_conversion(&client).await;
     // The API server takes a moment to see a changed conversion.
     for (kind, crd) in CONVERTED {
         let plural = crd.split('.').next().unwrap();
-        let old = v1beta1(&client, kind, plural);
+        let functions = old(&client, "default", kind, plural);
         let probe: DynamicObject = serde_json::from_value(json!({"apiVersion": "core.openfunction.io/v1beta1", "kind": kind, "metadata": {"name": "probe"},
             "spec": {"image": "a", "builder": "b", "runtime": "async", "srcRepo": {"url": "u"}, "serving": {"runtime": "async"}}})).unwrap();
         let params = PostParams { dry_run: true, ..PostParams::default() };
-        eventually("the conversion works", || async { old.create(&params, &probe).await.ok() }).await;
+        eventually("the conversion works", || async { functions.create(&params, &probe).await.ok() }).await;
     }
     (server, client, served)
 }
@@ -162,10 +147,10 @@ async fn objects_stored_as_v1beta1_are_listed_by_the_first_replica() {
         version.storage = version.name == "v1beta1";
     }
     install_crds(&client, &[serde_json::to_value(&crd).unwrap()]).await.unwrap();
-    let old = json!({"apiVersion": "core.openfunction.io/v1beta1", "kind": "Function", "metadata": {"name": "old", "namespace": "default"},
+    let stored = json!({"apiVersion": "core.openfunction.io/v1beta1", "kind": "Function", "metadata": {"name": "old", "namespace": "default"},
         "spec": {"image": "a", "port": 9000, "serving": {"runtime": "knative"}}});
-    let v1beta1 = v1beta1(&client, "Function", "functions");
-    v1beta1.create(&PostParams::default(), &serde_json::from_value(old).unwrap()).await.unwrap();
+    let old_functions = old(&client, "default", "Function", "functions");
+    old_functions.create(&PostParams::default(), &serde_json::from_value(stored).unwrap()).await.unwrap();
 
     // The upgrade: v1beta2 is stored from now on, and nobody converts yet.
     install_crds(&client, &[ours]).await.unwrap();
@@ -173,7 +158,7 @@ async fn objects_stored_as_v1beta1_are_listed_by_the_first_replica() {
     eventually("the list fails", || async { functions.list(&Default::default()).await.err() }).await;
 
     // A replica starts: certificates, webhook, CRD, and only then the watch.
-    let converting = serve_stash(&client).await;
+    let converting = serve_conversion(&client).await;
     let shared = Shared::<Function>::new(None);
     let following = {
         let (shared, client) = (shared.clone(), client.clone());
@@ -188,7 +173,120 @@ async fn objects_stored_as_v1beta1_are_listed_by_the_first_replica() {
         .patch("old", &PatchParams::default(), &Patch::Merge(json!({"metadata": {"labels": {"touched": "yes"}}})))
         .await
         .unwrap();
-    assert_eq!(v1beta1.get("old").await.unwrap().data["spec"]["port"], 9000);
+    assert_eq!(old_functions.get("old").await.unwrap().data["spec"]["port"], 9000);
     following.abort();
     drop(converting);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fn33_old_clients_read_change_apply_and_delete_and_lose_nothing_of_what_they_do_not_know() {
+    let (server, client, _conversion) = converting_server().await;
+    let namespace = server.namespace(&client).await.unwrap();
+    let functions: Api<Function> = Api::namespaced(client.clone(), &namespace);
+    let triggers = json!({"http": {"port": 80, "engine": "native"}, "dapr": [{"name": "bus", "topic": "t", "retry": {"maxRetries": 3}}]});
+    let new = json!({"apiVersion": "core.openfunction.io/v1beta2", "kind": "Function", "metadata": {"name": "f"},
+        "spec": {"image": "a", "suspend": true, "workloadRuntime": "OCIContainer", "serving": {"triggers": triggers, "hooks": {"pre": ["p"]}}}});
+    let mut expected = new["spec"].clone();
+    let created = functions.create(&PostParams::default(), &serde_json::from_value(new).unwrap()).await.unwrap();
+    let mut with_status = created;
+    with_status.status =
+        serde_json::from_value(json!({"observedGeneration": 1, "serving": {"state": "Running", "reason": "Running"}}))
+            .unwrap();
+    functions.replace_status("f", &PostParams::default(), &with_status).await.unwrap();
+    let read = || async {
+        let read = functions.get("f").await.unwrap();
+        assert_eq!(read.annotations().get(v1beta1::KEPT_OF_V1BETA2), None);
+        json!(read)
+    };
+    let kubectl = |args: &[&str]| {
+        let output = server.kubectl().args(["-n", &namespace]).args(args).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let old_name = "functions.v1beta1.core.openfunction.io";
+    assert_eq!(kubectl(&["get", old_name, "f", "-o", "jsonpath={.spec.port} {.spec.serving.runtime}"]), "80 knative");
+
+    // As `kubectl edit` does it.
+    kubectl(&["patch", old_name, "f", "--type", "merge", "-p", r#"{"spec": {"image": "b", "port": 81}}"#]);
+    expected["image"] = json!("b");
+    expected["serving"]["triggers"]["http"]["port"] = json!(81);
+    assert_eq!(read().await["spec"], expected);
+    assert_eq!(read().await["status"]["observedGeneration"], 1);
+
+    let apply = |manager: &str, image: &str, more: &[&str]| {
+        let manifest = format!(
+            "apiVersion: core.openfunction.io/v1beta1\nkind: Function\nmetadata: {{name: f}}\nspec: {{image: {image}, port: 82, serving: {{runtime: knative, params: {{A: b}}}}}}\n"
+        );
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), manifest).unwrap();
+        kubectl(&[&["apply", "-f", file.path().to_str().unwrap(), "--field-manager", manager], more].concat());
+    };
+    // By the server, twice: the second time takes over what the first wrote.
+    expected["serving"]["params"] = json!({"A": "b"});
+    expected["serving"]["triggers"]["http"]["port"] = json!(82);
+    for image in ["c", "d"] {
+        apply("old-tool", image, &["--server-side", "--force-conflicts"]);
+        expected["image"] = json!(image);
+        assert_eq!(read().await["spec"], expected);
+    }
+    // And by the client.
+    apply("old-kubectl", "e", &[]);
+    expected["image"] = json!("e");
+    assert_eq!(read().await["spec"], expected);
+    // The status of an old client: the build is asked for anew.
+    let old_functions = old(&client, &namespace, "Function", "functions");
+    let status = json!({"status": {"serving": null, "build": {"state": "Succeeded"}}});
+    old_functions.patch_status("f", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    assert_eq!(read().await["status"], json!({"observedGeneration": 1, "build": {"state": "Succeeded"}}));
+    assert_eq!(read().await["spec"], expected);
+    // What it wrote itself it reads again, also what v1beta2 does not have.
+    let own = json!({"apiVersion": "core.openfunction.io/v1beta1", "kind": "Function", "metadata": {"name": "own"},
+        "spec": {"image": "a", "port": 90, "workloadRuntime": "OCIContainer", "serving": {"runtime": "async", "inputs": [{"name": "i", "component": "c", "params": {"a": "b"}}]}}});
+    let own: DynamicObject = serde_json::from_value(own).unwrap();
+    old_functions.create(&PostParams::default(), &own).await.unwrap();
+    functions.patch("own", &PatchParams::default(), &Patch::Merge(json!({"spec": {"version": "v2"}}))).await.unwrap();
+    let mut wanted = own.data["spec"].clone();
+    wanted["version"] = json!("v2");
+    assert_eq!(old_functions.get("own").await.unwrap().data["spec"], wanted);
+    kubectl(&["delete", old_name, "f", "own"]);
+    assert!(functions.get_opt("f").await.unwrap().is_none());
+}
+
+/// Requests in a second.
+const RATE: u32 = 200;
+/// Requests after the rotation.
+const AFTERWARDS: usize = 400;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rotating_the_certificate_authority_fails_no_conversion() {
+    let (server, client, conversion) = converting_server().await;
+    let namespace = server.namespace(&client).await.unwrap();
+    let functions: Api<Function> = Api::namespaced(client.clone(), &namespace);
+    let function = json!({"metadata": {"name": "f"}, "spec": {"image": "a", "serving": {}}});
+    functions.create(&PostParams::default(), &serde_json::from_value(function).unwrap()).await.unwrap();
+    let old_functions = old(&client, &namespace, "Function", "functions");
+
+    let before = conversion.certificates.bundle().borrow().clone().unwrap();
+    let mut bundle = conversion.certificates.bundle();
+    let mut requests = JoinSet::new();
+    let mut tick = tokio::time::interval(Duration::from_secs(1) / RATE);
+    let rotated = async {
+        conversion.certificates.rotate();
+        bundle.wait_for(|now| now.as_ref().is_some_and(|now| !now.contains(before.as_str()))).await.unwrap();
+    };
+    let mut rotated = std::pin::pin!(rotated);
+    let (mut sent, mut last) = (0, usize::MAX);
+    while sent < last {
+        tokio::select! {
+            () = &mut rotated, if last == usize::MAX => last = sent + AFTERWARDS,
+            _ = tick.tick() => {
+                sent += 1;
+                let old_functions = old_functions.clone();
+                requests.spawn(async move { old_functions.get("f").await });
+            }
+        }
+    }
+    let failed: Vec<_> = requests.join_all().await.into_iter().filter_map(Result::err).collect();
+    println!("{sent} conversions, {} failed", failed.len());
+    assert!(failed.is_empty(), "{} of {sent} failed, first: {}", failed.len(), failed[0]);
 }

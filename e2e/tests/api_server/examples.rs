@@ -13,7 +13,7 @@ fn folder() -> PathBuf {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_example_is_accepted_by_kubectl_with_strict_validation() {
-    // v1beta1 needs a converter, whatever it does.
+    // v1beta1 needs the conversion.
     let (server, _client, _converter) = converting_server().await;
     let mut files: Vec<_> = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|e| e == "yaml"));
