@@ -401,43 +401,26 @@ fn bring_env(builder: &Builder, strategy: &Strategy, given: &mut BTreeMap<String
     }
 }
 
-/// The parameters that the build sets: a list, or a map as older manifests write it.
+/// The parameters that the build sets.
 fn given(builder: &Builder) -> Result<BTreeMap<String, Parameter>, Invalid> {
-    let params = builder.spec.build.shipwright.as_ref().and_then(|shipwright| shipwright.params.as_ref());
-    match params {
-        None | Some(Value::Null) => Ok(BTreeMap::new()),
-        Some(Value::Object(map)) => map
-            .iter()
-            .map(|(name, value)| match value {
-                Value::String(text) => Ok((name.clone(), Parameter::String(Text::Literal(text.clone())))),
-                Value::Number(_) | Value::Bool(_) => {
-                    Ok((name.clone(), Parameter::String(Text::Literal(value.to_string()))))
-                }
-                _ => Err(Invalid::Parameter(format!("the value of {name:?} must be a text"))),
-            })
-            .collect(),
-        Some(list) => {
-            let list: Vec<StrategyParam> = serde_json::from_value(list.clone())
-                .map_err(|error| Invalid::Parameter(format!("must be a list of name and value: {error}")))?;
-            list.into_iter().map(from_list).collect()
-        }
-    }
+    let Some(shipwright) = &builder.spec.build.shipwright else { return Ok(BTreeMap::new()) };
+    let params = shipwright.parameters().map_err(Invalid::Parameter)?;
+    Ok(params.into_iter().map(from_param).collect())
 }
 
-fn from_list(param: StrategyParam) -> Result<(String, Parameter), Invalid> {
-    let problem = |what: &str| Invalid::Parameter(format!("{:?}: {what}", param.name));
-    let text = |value: StrategyParamValue| match (value.value, value.config_map_value, value.secret_value) {
-        (Some(value), None, None) => Ok(Text::Literal(value)),
-        (None, Some(key), None) => Ok(Text::Key(from_key(key, false))),
-        (None, None, Some(key)) => Ok(Text::Key(from_key(key, true))),
-        (None, None, None) => Err(problem("has no value")),
-        _ => Err(problem("must have one of value, configMapValue and secretValue")),
+fn from_param(param: StrategyParam) -> (String, Parameter) {
+    let text = |value: StrategyParamValue| {
+        let key = value.config_map_value.map(|key| from_key(key, false));
+        match key.or_else(|| Some(from_key(value.secret_value?, true))) {
+            Some(key) => Text::Key(key),
+            None => Text::Literal(value.value.unwrap_or_default()),
+        }
     };
     let parameter = match param.values {
-        Some(values) => Parameter::Array(values.into_iter().map(text).collect::<Result<_, _>>()?),
-        None => Parameter::String(text(param.value)?),
+        Some(values) => Parameter::Array(values.into_iter().map(text).collect()),
+        None => Parameter::String(text(param.value)),
     };
-    Ok((param.name.clone(), parameter))
+    (param.name, parameter)
 }
 
 /// The format has the value's place in it (Shipwright, `ParamValue`); without one it stands alone.

@@ -75,6 +75,13 @@ pub enum BundleTarget {
     Validating(String),
 }
 
+impl BundleTarget {
+    /// Whether objects cannot be read without it. Admission is a matter of the installation.
+    fn is_needed(&self) -> bool {
+        matches!(self, Self::Crd(_))
+    }
+}
+
 impl Webhooks {
     /// No webhooks.
     pub fn new() -> Self {
@@ -200,7 +207,8 @@ async fn judge(
 /// Brings the bundle to every target that does not hold it yet.
 ///
 /// # Errors
-/// The first target that could not be read or written, named. The others were still tried.
+/// The first target that could not be read or written, named. The others were still tried. A configuration of admission
+/// that is not installed is none.
 pub async fn publish(
     client: &Client,
     manager: &'static str,
@@ -211,6 +219,10 @@ pub async fn publish(
     for target in targets {
         let failed = match publish_to(client, manager, target, bundle).await {
             Ok(()) => continue,
+            Err(kube::Error::Api(status)) if status.is_not_found() && !target.is_needed() => {
+                tracing::info!("{} does not exist: nobody asks its webhooks", describe(target));
+                continue;
+            }
             Err(kube::Error::Api(status)) if status.is_not_found() => {
                 anyhow::anyhow!(
                     "{} does not exist: install the CRDs and the chart of this controller",

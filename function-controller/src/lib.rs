@@ -1,6 +1,7 @@
 //! function-controller: a Function becomes Builders and Servings, and its traffic moves from one revision to the next.
 #![warn(missing_docs)]
 
+mod admission;
 mod hints;
 mod names;
 pub mod plan;
@@ -66,7 +67,9 @@ pub fn main() -> ExitCode {
 /// # Errors
 /// A task ended without which the process is of no use.
 pub async fn run(mut runtime: Runtime, flags: Flags) -> anyhow::Result<()> {
-    let webhooks = Webhooks::new().convert("Function", "functions.core.openfunction.io", Arc::new(v1beta1::convert));
+    let default_gateway = GatewayRef { name: flags.default_gateway_name, namespace: runtime.args.namespace.clone() };
+    let converted = Webhooks::new().convert("Function", "functions.core.openfunction.io", Arc::new(v1beta1::convert));
+    let webhooks = admission::admission(converted, &runtime.args.namespace, default_gateway.clone());
     let functions = runtime.shared::<Function>();
     let builders = runtime.shared::<Builder>();
     let servings = runtime.shared::<Serving>();
@@ -80,7 +83,6 @@ pub async fn run(mut runtime: Runtime, flags: Flags) -> anyhow::Result<()> {
     runtime.follow_optional(&routes, HTTP_ROUTES, &[], of_functions, |_| {});
     runtime.count_objects(&functions, status::state);
 
-    let default_gateway = GatewayRef { name: flags.default_gateway_name, namespace: runtime.args.namespace.clone() };
     let settings = Settings { default_gateway, http_engine: flags.http_engine, grace: flags.route_grace_period };
     let context = Arc::new(Context {
         applier: runtime.applier(),

@@ -65,7 +65,7 @@ pub async fn serve(client: &Client, name: &'static str, webhooks: Webhooks, life
 }
 
 /// Points the conversion of a CRD to a loopback port.
-async fn point(client: &Client, crd: &str, port: u16) {
+pub async fn point(client: &Client, crd: &str, port: u16) {
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
     let conversion = json!([{"op": "add", "path": "/spec/conversion", "value": {"strategy": "Webhook", "webhook": {
         "conversionReviewVersions": ["v1"], "clientConfig": {"url": format!("https://127.0.0.1:{port}/convert")}}}}]);

@@ -197,3 +197,48 @@ pub struct KeyReference {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
 }
+
+impl ShipwrightEngine {
+    /// Parameters of the build strategy: a list, or a map as manifests for `v1beta1` write it. A null is no value
+    /// (core-api §13.3).
+    ///
+    /// # Errors
+    /// What is wrong with one, by its name.
+    pub fn parameters(&self) -> Result<Vec<StrategyParam>, String> {
+        let list: Vec<StrategyParam> = match &self.params {
+            None | Some(Value::Null) => Vec::new(),
+            Some(Value::Object(map)) => map.iter().map(from_map).collect::<Result<_, _>>()?,
+            Some(list) => serde_json::from_value(list.clone())
+                .map_err(|error| format!("must be a list of name and value: {error}"))?,
+        };
+        for (index, StrategyParam { name, value, values }) in list.iter().enumerate() {
+            let wrong = |what: &str| Err(format!("{name:?}: {what}"));
+            if list[..index].iter().any(|other| other.name == *name) {
+                return wrong("is given twice");
+            }
+            let given = values.as_deref().unwrap_or(std::slice::from_ref(value));
+            for StrategyParamValue { value, config_map_value, secret_value } in given {
+                match [value.is_some(), config_map_value.is_some(), secret_value.is_some()]
+                    .iter()
+                    .filter(|is| **is)
+                    .count()
+                {
+                    0 => return wrong("has no value"),
+                    1 => {}
+                    _ => return wrong("must have one of value, configMapValue and secretValue"),
+                }
+            }
+        }
+        Ok(list)
+    }
+}
+
+fn from_map((name, value): (&String, &Value)) -> Result<StrategyParam, String> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Number(_) | Value::Bool(_) => value.to_string(),
+        _ => return Err(format!("the value of {name:?} must be a text")),
+    };
+    let value = StrategyParamValue { value: Some(text), ..StrategyParamValue::default() };
+    Ok(StrategyParam { name: name.clone(), value, values: None })
+}

@@ -1,6 +1,7 @@
 //! The controllers of the main job on a real API server, each under the role that the chart gives it. A stand-in does
 //! what kubelets and gateways do.
 
+mod admission;
 mod builds;
 mod engines;
 mod events;
@@ -132,20 +133,9 @@ impl World {
 
     /// What the chart allows each controller.
     async fn apply_roles(&self) {
-        let helm = HELM.built().unwrap().join("helm");
-        let chart = product::chart();
-        let rendered = run(Command::new(helm).args(["template", "openfunction"]).arg(chart).args([
-            "-n",
-            "openfunction",
-            "--set",
-            "crds.enabled=false",
-        ]))
-        .unwrap();
         let kinds = ["ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"];
-        for object in documents(&rendered).unwrap() {
-            if kinds.iter().any(|kind| object["kind"] == *kind) {
-                self.apply_object(&object).await;
-            }
+        for object in charted(&kinds) {
+            self.apply_object(&object).await;
         }
     }
 
@@ -154,7 +144,6 @@ impl World {
             self.apply_object(&object).await;
         }
     }
-
     async fn apply_object(&self, object: &Value) {
         let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or(FUNCTIONS);
         let api = api_of(&self.client, object, namespace).await;
@@ -207,12 +196,19 @@ impl World {
 
     /// Starts a controller, as its service account.
     async fn start(&self, which: Which) -> Running {
+        self.start_at(which, 0).await
+    }
+
+    /// Starts a controller whose webhooks answer at a port.
+    async fn start_at(&self, which: Which, webhook_port: u16) -> Running {
         let (about, own): (About, &[&str]) = match which {
             Which::Function => (function_controller::ABOUT, &["--route-grace-period=1s"]),
             Which::Builder => (builder_controller::ABOUT, &[]),
             Which::Serving => (serving_controller::ABOUT, &[]),
             Which::Gateway => (gateway_controller::ABOUT, &["--route-settle-time=50ms", "--gateway-move-time=200ms"]),
         };
+        let webhooks = format!("--webhook-address=127.0.0.1:{webhook_port}");
+        let own = &[own, &[&*webhooks]].concat();
         let metrics = Metrics::new(&about.name.replace('-', "_")).unwrap();
         let clients = Clients::from_config(self.config_of(about.name).await, &metrics).unwrap();
         let stop = CancellationToken::new();
@@ -246,6 +242,17 @@ impl World {
     }
 }
 
+/// What the chart renders of some kinds.
+fn charted(kinds: &[&str]) -> Vec<Value> {
+    let helm = HELM.built().unwrap().join("helm");
+    let mut template = Command::new(helm);
+    template.args(["template", "openfunction"]).arg(product::chart());
+    let rendered = run(template.args(["-n", "openfunction", "--set", "crds.enabled=false"])).unwrap();
+    let mut objects = documents(&rendered).unwrap();
+    objects.retain(|object| kinds.iter().any(|kind| object["kind"] == *kind));
+    objects
+}
+
 fn spawn<F, R>(
     about: About,
     own: &[&str],
@@ -258,13 +265,7 @@ where
     F: clap::Args + Send + 'static,
     R: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
-    let common = [
-        about.name,
-        "--status-address=127.0.0.1:0",
-        "--webhook-address=127.0.0.1:0",
-        "--lease-duration=3s",
-        "--grace-period=5s",
-    ];
+    let common = [about.name, "--status-address=127.0.0.1:0", "--lease-duration=3s", "--grace-period=5s"];
     let line = common.iter().chain(own).map(Into::into);
     let Ok(Parsed::Run(parsed)) = Args::parse_line::<F>(about.name, about.about, about.version, line) else {
         panic!("flags")

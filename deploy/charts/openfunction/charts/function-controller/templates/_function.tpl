@@ -35,4 +35,9 @@
 
 {{- define "function-controller.rules.cluster" -}}
 {{ include "openfunction.rules.conversion" "functions.core.openfunction.io" }}
+# controller-runtime/src/webhook.rs: so do the configurations of its admission webhooks.
+- apiGroups: [admissionregistration.k8s.io]
+  resources: [mutatingwebhookconfigurations, validatingwebhookconfigurations]
+  resourceNames: [{{ .Release.Namespace }}-{{ .Chart.Name }}]
+  verbs: [get, patch]
 {{- end }}
