@@ -390,6 +390,96 @@ pub fn cargo_deny() -> Result<PathBuf> {
     Ok(folder.join("bin/cargo-deny"))
 }
 
+/// A containerd shim that runs WebAssembly; its folder.
+///
+/// # Errors
+/// A build that fails.
+pub fn wasm_shim() -> Result<PathBuf> {
+    let files = [
+        ("Cargo.toml", include_str!("../parts/wasm-shim/Cargo.toml")),
+        ("Cargo.lock", include_str!("../parts/wasm-shim/Cargo.lock")),
+        ("src/main.rs", include_str!("../parts/wasm-shim/src/main.rs")),
+    ];
+    let mut inputs = files.map(|(_, text)| text).to_vec();
+    inputs.push(NO_ENVIRONMENT);
+    cache::part("wasm-shim", &inputs, |folder| {
+        let tools = debian::programs("wasm-shim-tools", &["libseccomp-dev", "protobuf-compiler", "libprotobuf-dev"])?;
+        let (libraries, build) = (tools.join("usr/lib/x86_64-linux-gnu"), folder.join("build"));
+        fs::create_dir_all(build.join("src"))?;
+        files.iter().try_for_each(|(name, text)| fs::write(build.join(name), text))?;
+        give_environment(&build)?;
+        run(Command::new("cargo")
+            .current_dir(&build)
+            .env_remove("CARGO_TARGET_DIR")
+            .env("PROTOC", tools.join("usr/bin/protoc"))
+            .env("PROTOC_INCLUDE", tools.join("usr/include"))
+            .env("LD_LIBRARY_PATH", &libraries)
+            // No node has it.
+            .env("LIBSECCOMP_LINK_TYPE", "static")
+            .env("LIBSECCOMP_LIB_PATH", &libraries)
+            .args(["build", "--release", "--quiet"]))?;
+        fs::rename(build.join("target/release").join(WASM_SHIM), folder.join(WASM_SHIM))?;
+        Ok(fs::remove_dir_all(build)?)
+    })
+}
+
+/// Where containerd-shim-wasm 1.0.1 leaves the environment of a container to the WebAssembly engine, which takes it from
+/// programs that are none, as those of sidecars.
+const NO_ENVIRONMENT: &str = "        _: HashMap<String, String>,
+    ) -> std::result::Result<(), ExecutorSetEnvsError> {
+        Ok(())";
+
+/// Has a workspace build with a containerd-shim-wasm of its own that gives containers their environment.
+fn give_environment(workspace: &Path) -> Result<()> {
+    let name = "containerd-shim-wasm";
+    let metadata = run(Command::new("cargo").current_dir(workspace).args([
+        "metadata",
+        "--locked",
+        "--format-version=1",
+        "--quiet",
+    ]))?;
+    let metadata: Value = serde_json::from_str(&metadata)?;
+    let mut packages = metadata["packages"].as_array().into_iter().flatten();
+    let manifest =
+        packages.find(|package| package["name"] == name).and_then(|package| package["manifest_path"].as_str());
+    let source = Path::new(manifest.context("no containerd-shim-wasm")?).parent().context("no folder")?;
+    let own = workspace.join(name);
+    run(Command::new("cp").arg("--recursive").args([source, &own]))?;
+    let executor = own.join("src/sys/unix/container/executor.rs");
+    let before = fs::read_to_string(&executor)?;
+    let sets =
+        NO_ENVIRONMENT.replace(" _:", " environment:").replace("Ok(())", "DefaultExecutor {}.setup_envs(environment)");
+    let after = before.replace(NO_ENVIRONMENT, &sets);
+    anyhow::ensure!(after != before, "{} is not as it was", executor.display());
+    fs::write(executor, after)?;
+    let manifest = workspace.join("Cargo.toml");
+    let patched = format!("{}\n[patch.crates-io]\n{name} = {{ path = {name:?} }}\n", fs::read_to_string(&manifest)?);
+    Ok(fs::write(manifest, patched)?)
+}
+
+/// The shim's name, by which containerd knows it as `io.containerd.wasm.v1`.
+pub const WASM_SHIM: &str = "containerd-shim-wasm-v1";
+
+/// A program for it: a component of `wasi:http/proxy`, from JavaScript.
+///
+/// # Errors
+/// No Node.js, or a package that cannot be downloaded.
+pub fn wasm_echo() -> Result<PathBuf> {
+    let files = [
+        ("package.json", include_str!("../parts/wasm-echo/package.json")),
+        ("package-lock.json", include_str!("../parts/wasm-echo/package-lock.json")),
+        ("build.mjs", include_str!("../parts/wasm-echo/build.mjs")),
+        ("echo.js", include_str!("../parts/wasm-echo/echo.js")),
+    ];
+    let folder = cache::part("wasm-echo", &files.map(|(_, text)| text), |folder| {
+        files.iter().try_for_each(|(name, text)| fs::write(folder.join(name), text))?;
+        run(Command::new("npm").current_dir(folder).args(["ci", "--silent"])).context("Node.js with npm is needed")?;
+        run(Command::new("node").current_dir(folder).arg("build.mjs"))?;
+        Ok(fs::remove_dir_all(folder.join("node_modules"))?)
+    })?;
+    Ok(folder.join("echo.wasm"))
+}
+
 /// The CRDs of Gateway API, Knative, KEDA, Dapr and Shipwright, as they are released.
 ///
 /// # Errors

@@ -145,6 +145,8 @@ pub fn local_values(cluster: &Cluster, tag: &str) -> Result<Value> {
         "global": {"image": {"registry": OPEN, "repository": NAMESPACE, "tag": tag}},
         "builder-controller": {"build": build},
         "serving-controller": {"knative": {"enableFeatures": true}},
+        // What part `wasm` of the local cluster is called.
+        "wasm": {"runtimeClass": {"handler": "wasm"}},
     }))
 }
 

@@ -23,6 +23,7 @@ pub mod shipwright;
 pub mod tekton;
 pub mod traefik;
 pub mod up;
+pub mod wasm;
 
 use std::{
     io::Write,
@@ -58,6 +59,7 @@ pub const PARTS: &[&dyn Part] = &[
     &traefik::Traefik,
     &tekton::Tekton,
     &shipwright::Shipwright,
+    &wasm::Wasm,
 ];
 
 /// Parts that are there only when they are asked for.
@@ -73,6 +75,7 @@ pub const EXTRAS: &[&str] = &[
     "tekton",
     "shipwright",
     "traefik",
+    "wasm",
 ];
 
 /// A real Kubernetes cluster on this machine.

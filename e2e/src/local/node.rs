@@ -26,6 +26,9 @@ pub const NETWORK: &str = "openfunction";
 #[derive(Debug)]
 pub struct Node;
 
+/// Folder of shims that containerd does not bring, in that of the cluster.
+pub const SHIMS: &str = "containerd/shims";
+
 impl Part for Node {
     fn name(&self) -> &'static str {
         "node"
@@ -58,6 +61,10 @@ impl Part for Node {
     fn daemons(&self, cluster: &Cluster) -> Result<Vec<Daemon>> {
         let kubernetes = parts::KUBERNETES.built()?;
         let mut containerd = program("containerd")?;
+        let path = containerd.get_envs().find_map(|(name, path)| path.filter(|_| name == "PATH").map(OsString::from));
+        // Where part `wasm` puts its own.
+        let shims = env::split_paths(&path.unwrap_or_default()).chain([cluster.path(SHIMS)]).collect::<Vec<_>>();
+        containerd.env("PATH", env::join_paths(shims)?);
         containerd.args(["-c", &cluster.file("containerd.toml")]);
         let mut kubelet = with_programs(Command::new(kubernetes.join("kubelet")))?;
         kubelet.args([
@@ -169,6 +176,8 @@ state = "{state}"
     runtime_type = "io.containerd.runc.v2"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
       Root = "{runc}"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.wasm]
+    runtime_type = "io.containerd.wasm.v1"
 "#,
         OPEN = registry::OPEN,
         root = file("containerd/root"),

@@ -13,3 +13,4 @@ mod metrics;
 mod scaled_object;
 mod shipwright;
 mod traefik;
+mod wasm;
