@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use controller_runtime::names::{self, DNS_LABEL, hash, hash_hex};
 use kube::ResourceExt;
-use openfunction_proto::core::{Function, FunctionSpec, PASSED_ON, ServingSpec};
+use openfunction_proto::core::{BuildImpl, Function, FunctionSpec, LocalObjectReference, PASSED_ON, ServingSpec};
 use serde_json::{Value, json};
 
 /// Annotation whose value, when it changes, asks for a new build of the same source (goals BU21).
@@ -13,19 +13,23 @@ pub const REBUILD: &str = "openfunction.io/rebuild";
 /// Settings of a build that are no reason to build again.
 const NOT_BUILT: &[&str] = &["timeout", "successfulBuildsHistoryLimit", "failedBuildsHistoryLimit", "builderMaxAge"];
 
-/// Hash of all that asks for a build, as the decimal text that `resourceHash` always was (goals Q30).
-pub fn build_hash(function: &Function, spec: &FunctionSpec) -> String {
-    let mut build = json!(spec.build);
+/// All of a spec that asks for a build.
+pub fn built(image: &str, credentials: Option<&LocalObjectReference>, build: Option<&BuildImpl>) -> Value {
+    let mut build = json!(build);
     if let Value::Object(fields) = &mut build {
         fields.retain(|field, _| !NOT_BUILT.contains(&field.as_str()));
     }
+    json!({"image": image, "imageCredentials": credentials, "build": build})
+}
+
+/// Hash of all that asks for a build, as the decimal text that `resourceHash` always was (goals Q30).
+pub fn build_hash(function: &Function, spec: &FunctionSpec) -> String {
+    let mut inputs = built(&spec.image, spec.image_credentials.as_ref(), spec.build.as_ref());
     let detected = function.status.as_ref().and_then(|status| status.revision.as_ref()?.detected.as_ref());
     let detected = detected.filter(|detected| detected.not_used.is_none());
-    let inputs = json!({
-        "algorithm": "build-1", "image": spec.image, "imageCredentials": spec.image_credentials, "build": build,
-        "rebuild": function.annotations().get(REBUILD),
-        "detected": detected.map(|detected| (&detected.commit, &detected.digest)),
-    });
+    inputs["algorithm"] = json!("build-1");
+    inputs["rebuild"] = json!(function.annotations().get(REBUILD));
+    inputs["detected"] = json!(detected.map(|detected| (&detected.commit, &detected.digest)));
     decimal(&hash_hex(&inputs))
 }
 

@@ -2,6 +2,7 @@
 //!
 //! One pure function of what is observed; it assumes nothing about how that came about.
 
+mod adopt;
 mod serve;
 
 use std::{
@@ -93,7 +94,7 @@ enum Image {
 /// Decides.
 pub fn plan(world: &World) -> Plan {
     let spec = world.function.spec_with_defaults(&world.settings.default_gateway);
-    let before = world.function.status.clone().unwrap_or_default();
+    let before = adopt::of_the_original(world, &spec, world.function.status.clone().unwrap_or_default());
     let mut plan = Plan::default();
     let image = build(world, &spec, &before, &mut plan);
     let serving = serve::serve(world, &spec, &before, &image, &mut plan);

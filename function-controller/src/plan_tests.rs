@@ -1288,3 +1288,51 @@ proptest! {
         }
     }
 }
+
+/// What the original leaves of a Function that it has built and runs: names with random endings, hashes of its own.
+fn of_the_original(builder: Option<&Value>) -> Sim {
+    let mut sim = Sim::new(&built("main"));
+    let status = json!({"build": {"state": "Succeeded", "reason": "Succeeded", "resourceRef": "builder-4p2qq", "resourceHash": "15347288654328675453"},
+        "serving": {"state": "Running", "resourceRef": "serving-lrd8c", "lastSuccessfulResourceRef": "serving-lrd8c", "resourceHash": "1234567890123456789"},
+        "revision": {"imageDigest": "sha256:aa"}});
+    sim.function.status = serde_json::from_value(status).unwrap();
+    let builder = builder.map(|spec| {
+        let metadata = json!({"name": "builder-4p2qq", "namespace": "shop", "uid": "b", "labels": {"openfunction.io/function": "hello"}});
+        let object = json!({"metadata": metadata, "spec": spec, "status": {"state": "Succeeded", "output": {"digest": "sha256:aa"}}});
+        Arc::new(serde_json::from_value(object).unwrap())
+    });
+    sim.builders.extend(builder);
+    sim
+}
+
+#[test]
+fn fn22_what_the_original_has_built_is_not_built_again() {
+    let spec = |sim: &Sim| {
+        let mut builder = json!(sim.function.spec.build);
+        builder["image"] = json!(sim.function.spec.image);
+        builder["timeout"] = json!("10m0s");
+        builder
+    };
+    let gone = of_the_original(None);
+    let same = of_the_original(Some(&spec(&gone)));
+    for sim in [gone.clone(), same] {
+        let plan = sim.plan();
+        assert!(plan.builder.is_none());
+        let build = plan.status.build.unwrap();
+        assert_eq!((build.state.as_deref(), build.resource_ref.as_deref()), (Some("Succeeded"), Some("builder-4p2qq")));
+        assert_eq!(plan.status.revision.unwrap().image_digest.as_deref(), Some("sha256:aa"));
+        // The next pass knows it by the hash, and a change builds.
+        let mut sim = sim;
+        sim.function.status.as_mut().unwrap().build = Some(build);
+        sim.function.status.as_mut().unwrap().observed_generation = Some(1);
+        assert!(sim.plan().builder.is_none());
+        sim.function.spec = serde_json::from_value(built("other")).unwrap();
+        assert!(sim.plan().builder.is_some());
+    }
+    let mut other = spec(&gone);
+    other["srcRepo"]["revision"] = json!("before");
+    assert!(of_the_original(Some(&other)).plan().builder.is_some(), "it was changed while nobody looked");
+    let mut running = gone;
+    running.function.status.as_mut().unwrap().build.as_mut().unwrap().state = Some("Building".to_owned());
+    assert!(running.plan().builder.is_some(), "what it never ended is begun anew");
+}
