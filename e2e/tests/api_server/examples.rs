@@ -1,4 +1,4 @@
-//! Manifests that users have: every file of `../shared/spec/examples`, as it is.
+//! Manifests that users have: every file of `docs/samples/compat`, as it is.
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
@@ -6,18 +6,20 @@ use e2e::parts::documents;
 
 use crate::conversion::converting_server;
 
-/// The manifests stand beside a checkout.
-fn folder() -> PathBuf {
-    e2e::root().join("../shared/spec/examples")
+/// Every manifest.
+pub fn manifests() -> Vec<PathBuf> {
+    let folder = e2e::root().join("docs/samples/compat");
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    files.sort();
+    files
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_example_is_accepted_by_kubectl_with_strict_validation() {
     // v1beta1 needs the conversion.
     let (server, _client, _converter) = converting_server().await;
-    let mut files: Vec<_> = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.extension().is_some_and(|e| e == "yaml"));
-    files.sort();
+    let files = manifests();
     assert!(files.len() > 35, "only {} examples", files.len());
     let mut namespaces = BTreeSet::new();
     for file in &files {

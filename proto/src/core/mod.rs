@@ -36,6 +36,6 @@ pub use serving::{
 };
 pub use serving_resource::{
     MAPPED, NOT_READY_YET, NOTES, OPTIONS_IGNORED, PASSED_ON, SCALE_TO_ZERO_UNAVAILABLE, SCALER_UNAVAILABLE,
-    SETTINGS_UNREADABLE, ScalingStatus, Serving, ServingSpec, ServingStatus,
+    SETTINGS_UNREADABLE, ScalingStatus, Serving, ServingSpec, ServingStatus, TRIGGER_MISSING,
 };
 pub use status::{Backend, Blocker, BundleRevision, GitRevision, SourceResult};

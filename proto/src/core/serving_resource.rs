@@ -21,10 +21,12 @@ pub const OPTIONS_IGNORED: &str = "OptionsIgnored";
 pub const SETTINGS_UNREADABLE: &str = "SettingsUnreadable";
 /// Condition of a Serving that asks for what is no more, and gets what has taken its place.
 pub const MAPPED: &str = "Mapped";
+/// Condition of a Serving that nothing calls.
+pub const TRIGGER_MISSING: &str = "TriggerMissing";
 
 /// Conditions of a Serving that a user should know of, though it may well run; they stand on its Function, too.
-pub const NOTES: [&str; 5] =
-    [SCALE_TO_ZERO_UNAVAILABLE, SCALER_UNAVAILABLE, OPTIONS_IGNORED, SETTINGS_UNREADABLE, MAPPED];
+pub const NOTES: [&str; 6] =
+    [SCALE_TO_ZERO_UNAVAILABLE, SCALER_UNAVAILABLE, OPTIONS_IGNORED, SETTINGS_UNREADABLE, MAPPED, TRIGGER_MISSING];
 /// Message of a revision that was made a moment ago. A Function says the same before its Serving does, so that it need
 /// not be written again.
 pub const NOT_READY_YET: &str = "the workload is not ready yet";

@@ -4,7 +4,7 @@ mod job;
 
 use controller_runtime::{children::json, conditions::NewCondition, optional::OptionalApi};
 use kube::ResourceExt;
-use openfunction_proto::core::{SCALER_UNAVAILABLE, ScalingStatus};
+use openfunction_proto::core::{SCALER_UNAVAILABLE, ScalingStatus, TRIGGER_MISSING};
 use serde_json::Value;
 
 use crate::{
@@ -137,7 +137,13 @@ impl Engine for Asynchronous {
             "spec.scaleOptions.keda.triggers" => false,
             _ => true,
         });
-        keda.into_iter().chain(ignored::condition("async", unused)).collect()
+        // Q9: `runtime: async` keeps the HTTP trigger from being added.
+        let is_called = !valid.triggers.is_empty() || !triggers(&valid.serving.spec.serving).is_empty();
+        let untriggered = (!is_called).then(|| {
+            let message = "spec.triggers: nothing calls the function: it has neither a Dapr trigger (triggers.dapr) nor a KEDA trigger (scaleOptions.keda.triggers), and is not called over HTTP";
+            NewCondition::true_(TRIGGER_MISSING, "NoTrigger", message)
+        });
+        keda.into_iter().chain(ignored::condition("async", unused)).chain(untriggered).collect()
     }
 }
 

@@ -99,3 +99,18 @@ fn a_job_that_has_ended_runs_and_one_that_failed_has() {
         "Failed"
     );
 }
+
+#[test]
+fn q9_an_async_function_that_nothing_calls_says_so() {
+    let missing = |more: Value| {
+        let mut serving = json!({"runtime": "async", "triggers": {}});
+        more.as_object().unwrap().iter().for_each(|(field, value)| serving[field] = value.clone());
+        let case = Case::new(serving);
+        let valid = case.valid();
+        valid.engine.notes(&valid, &case.world()).iter().any(|note| note.type_ == TRIGGER_MISSING)
+    };
+    let scaler = json!({"keda": {"triggers": [{"type": "kafka", "metadata": {}}]}});
+    assert!(missing(json!({})));
+    assert!(!missing(json!({"scaleOptions": scaler})));
+    assert!(!missing(json!({"triggers": {"dapr": [{"name": "bus", "type": "bindings.cron"}]}})));
+}

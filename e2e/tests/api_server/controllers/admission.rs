@@ -6,7 +6,7 @@ use super::*;
 use crate::conversion::point;
 
 /// Applies a manifest; whether it was taken, and what kubectl said.
-fn apply(world: &World, options: &[&str], manifest: &str) -> (bool, String) {
+pub(super) fn apply(world: &World, options: &[&str], manifest: &str) -> (bool, String) {
     let mut kubectl = world.server.kubectl();
     kubectl
         .args(["-n", FUNCTIONS, "apply", "-f", "-"])
@@ -18,6 +18,21 @@ fn apply(world: &World, options: &[&str], manifest: &str) -> (bool, String) {
     child.stdin.take().unwrap().write_all(manifest.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     (output.status.success(), String::from_utf8(output.stderr).unwrap())
+}
+
+impl World {
+    /// Has the API server ask for admission and conversion at a port where nobody listens yet.
+    pub(super) async fn install_admission(&self) -> u16 {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        for mut configuration in charted(&["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"]) {
+            let service = configuration["webhooks"][0]["clientConfig"]["service"].take();
+            let url = format!("https://127.0.0.1:{port}{}", service["path"].as_str().unwrap());
+            configuration["webhooks"][0]["clientConfig"] = json!({ "url": url });
+            self.apply_object(&configuration).await;
+        }
+        point(&self.client, "functions.core.openfunction.io", port).await;
+        port
+    }
 }
 
 const DEPRECATED: &str = "
@@ -36,14 +51,7 @@ spec:
 #[tokio::test(flavor = "multi_thread")]
 async fn functions_are_completed_and_looked_at_and_accepted_while_nobody_answers() {
     let world = World::new().await;
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    for mut configuration in charted(&["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"]) {
-        let service = configuration["webhooks"][0]["clientConfig"]["service"].take();
-        let url = format!("https://127.0.0.1:{port}{}", service["path"].as_str().unwrap());
-        configuration["webhooks"][0]["clientConfig"] = json!({ "url": url });
-        world.apply_object(&configuration).await;
-    }
-    point(&world.client, "functions.core.openfunction.io", port).await;
+    let port = world.install_admission().await;
 
     // Nobody answers, and nothing is kept from anybody.
     let (taken, said) = apply(&world, &[], &DEPRECATED.replace("deprecated", "before"));

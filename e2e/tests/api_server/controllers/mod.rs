@@ -3,6 +3,7 @@
 
 mod admission;
 mod builds;
+mod compat;
 mod engines;
 mod events;
 mod gateways;
