@@ -39,7 +39,7 @@ use crate::{
     engine::{self, Refused, Seen, World},
     globals::Globals,
     knative::is_harmless,
-    relatives::Relatives,
+    relatives::{self, Relatives},
     settings::Settings,
     shared::{self, Shared as Wanted},
     status::{self, Observed, READY},
@@ -165,7 +165,7 @@ const SOON: Duration = Duration::from_secs(1);
 
 /// Brings a Serving one step further.
 pub async fn reconcile(serving: Arc<Serving>, context: Arc<Context>) -> Result<Action, Error> {
-    if serving.metadata.deletion_timestamp.is_some() {
+    if serving.metadata.deletion_timestamp.is_some() || relatives::is_of_the_original(&serving) {
         return Ok(Action::await_change());
     }
     // A child that is not known yet would be rendered anew. What other engines make need not be known.

@@ -126,9 +126,11 @@ async fn converge(
     }
     if traffic.is_empty() {
         // Nothing can be routed, or nothing any more. Nobody asks before there was a revision; and a status that is
-        // lost, as after a restore from a backup, is no reason to take a route away (design §3).
-        if before.route.is_none() {
-            return Ok(FunctionStatus::default());
+        // lost, as after a restore from a backup, is no reason to take a route away (design §3). What the original has
+        // made answers until it is known what shall answer here.
+        let is_original = before.route.as_ref().is_none_or(|route| route.observed_traffic.is_none());
+        if is_original {
+            return Ok(own(before));
         }
         remove(function, context, false).await?;
         let route = FunctionRouteStatus { observed_traffic: Some(traffic_hash(traffic)), ..Default::default() };

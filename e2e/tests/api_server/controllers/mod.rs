@@ -2,6 +2,7 @@
 //! what kubelets and gateways do.
 
 mod admission;
+mod adoption;
 mod builds;
 mod compat;
 mod engines;
