@@ -17,12 +17,14 @@ use serde_json::{Map, Value, json};
 
 use crate::ABOUT;
 
-/// Bytes that an object may have in an annotation of its other version; all annotations may have 256 KiB.
-const MAX_KEPT: usize = 64 << 10;
+/// Bytes that a spec may take in an annotation of its other version; all annotations may have 256 KiB. Inline source of
+/// 64 KiB, the most there may be, takes more than that as JSON in JSON.
+const MAX_KEPT: usize = 160 << 10;
 
 /// Adds admission to webhooks. Their configurations, which the chart has, are named after the controller's namespace.
 pub fn admission(webhooks: Webhooks, namespace: &str, gateway: GatewayRef) -> Webhooks {
     let configuration = format!("{namespace}-{}", ABOUT.name);
+    let validating = gateway.clone();
     webhooks
         .admit(
             "/mutate-core-openfunction-io-v1beta2-function",
@@ -32,7 +34,7 @@ pub fn admission(webhooks: Webhooks, namespace: &str, gateway: GatewayRef) -> We
         .admit(
             "/validate-core-openfunction-io-v1beta2-function",
             BundleTarget::Validating(configuration),
-            Arc::new(validate),
+            Arc::new(move |request| validate(request, &validating)),
         )
 }
 
@@ -40,6 +42,12 @@ fn mutate(request: &AdmissionRequest<DynamicObject>, gateway: &GatewayRef) -> Ve
     let Some(object) = &request.object else { return Verdict::default() };
     let mut function = json!(object);
     fill_in(&mut function, gateway);
+    // A manifest that was exported in v1beta1 has what v1beta2 said of the status then in an annotation; no status is
+    // written here, but it is converted.
+    if let (Some(old), Some(fields)) = (&request.old_object, function.as_object_mut()) {
+        fields.remove("status");
+        fields.extend(old.data.get("status").map(|status| ("status".to_owned(), status.clone())));
+    }
     Verdict { object: Some(function), ..Verdict::default() }
 }
 
@@ -61,13 +69,17 @@ fn fill_in(function: &mut Value, gateway: &GatewayRef) {
     }
 }
 
-fn validate(request: &AdmissionRequest<DynamicObject>) -> Verdict {
+fn validate(request: &AdmissionRequest<DynamicObject>, gateway: &GatewayRef) -> Verdict {
     let Some(object) = &request.object else { return Verdict::default() };
     let function = json!(object);
     let spec = &function["spec"];
-    let before = request.old_object.as_ref().map(|old| &old.data["spec"]);
-    // Finalizers and labels of what was stored before this rule must stay free.
-    let is_new = object.metadata.deletion_timestamp.is_none() && before != Some(spec);
+    // Finalizers and labels of what was stored before this rule, and before it was completed, must stay free.
+    let before = request.old_object.as_ref().map(|old| {
+        let mut old = json!(old);
+        fill_in(&mut old, gateway);
+        old["spec"].take()
+    });
+    let is_new = object.metadata.deletion_timestamp.is_none() && before.as_ref() != Some(spec);
     let denied = is_new.then(|| refusal(&function)).flatten();
     let warnings = if is_new && request.operation != Operation::Delete { warnings(spec) } else { Vec::new() };
     Verdict { denied, warnings, object: None }
@@ -80,7 +92,9 @@ fn refusal(function: &Value) -> Option<String> {
     {
         return Some(format!("spec.build.shipwright.params: Invalid value: {why}"));
     }
-    let old = v1beta1::convert(function.clone(), "core.openfunction.io/v1beta1").ok()?;
+    let mut without_status = function.clone();
+    without_status.as_object_mut()?.remove("status");
+    let old = v1beta1::convert(without_status, "core.openfunction.io/v1beta1").ok()?;
     let kept = |object: &Value, name: &str| object["metadata"]["annotations"][name].as_str().map_or(0, str::len);
     let too_long = [(&old, v1beta1::KEPT_OF_V1BETA2), (function, v1beta1::KEPT_OF_V1BETA1)]
         .into_iter()
@@ -225,9 +239,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_status_of_before_does_not_come_back_with_a_manifest() {
+        let spec = json!({"image": "a", "version": "v1"});
+        let mut request = request("UPDATE", &spec, Some(&spec));
+        let with = |object: &mut Option<DynamicObject>, status: &Value| {
+            object.as_mut().unwrap().data["status"] = status.clone()
+        };
+        let now = json!({"traffic": [{"revision": "new", "percent": 100}]});
+        with(&mut request.object, &json!({"traffic": [{"revision": "old", "percent": 100}]}));
+        with(&mut request.old_object, &now);
+        assert_eq!(mutate(&request, &gateway()).object.unwrap()["status"], now);
+    }
+
     fn denied(spec: &Value, before: Option<&Value>) -> Option<String> {
         let operation = if before.is_some() { "UPDATE" } else { "CREATE" };
-        validate(&request(operation, spec, before)).denied
+        validate(&request(operation, spec, before), &gateway()).denied
     }
 
     #[test]
@@ -254,8 +281,10 @@ mod tests {
         ] {
             let said = denied(&spec(bad.clone()), None).unwrap();
             assert_eq!(said, format!("spec.build.shipwright.params: Invalid value: {why}"));
-            // It may have been stored before there was a rule.
-            assert_eq!(denied(&spec(bad.clone()), Some(&spec(bad))), None);
+            // It may have been stored before there was a rule, or anybody to complete it.
+            let mut stored = spec(bad);
+            stored["serving"] = json!({"triggers": {"http": {}}});
+            assert_eq!(denied(&filled(stored.clone()), Some(&stored)), None);
         }
     }
 
@@ -264,13 +293,13 @@ mod tests {
         let spec = |size: usize| json!({"image": "a", "build": {"srcRepo": {"inline": {"files": {"main.go": "x".repeat(size)}}}}});
         assert_eq!(denied(&spec(MAX_KEPT - 1000), None), None);
         let said = denied(&spec(MAX_KEPT), None).unwrap();
-        assert!(said.starts_with("spec: Invalid value: ") && said.contains("more than the 65536"), "{said}");
+        assert!(said.starts_with("spec: Invalid value: ") && said.contains("more than the 163840"), "{said}");
     }
 
     #[test]
     fn what_is_deprecated_or_means_nothing_is_warned_of() {
         let warned = |spec: Value| -> Vec<String> {
-            let warnings = validate(&request("CREATE", &spec, None)).warnings;
+            let warnings = validate(&request("CREATE", &spec, None), &gateway()).warnings;
             warnings.iter().map(|warning| warning.split(':').next().unwrap().to_owned()).collect()
         };
         let component = |type_: &str| {

@@ -1336,3 +1336,20 @@ fn fn22_what_the_original_has_built_is_not_built_again() {
     running.function.status.as_mut().unwrap().build.as_mut().unwrap().state = Some("Building".to_owned());
     assert!(running.plan().builder.is_some(), "what it never ended is begun anew");
 }
+
+#[test]
+fn fn22_what_the_original_runs_has_its_events_until_ours_can_have_them() {
+    let mut sim = Sim::new(&json!({"image": "a", "serving": {"triggers": {"dapr": [{"name": "bus", "topic": "t"}]}}}));
+    let status = json!({"build": {"state": "Skipped", "resourceHash": "14165285899942527405"},
+        "serving": {"state": "Running", "resourceRef": "serving-lrd8c", "lastSuccessfulResourceRef": "serving-lrd8c", "resourceHash": "1"}});
+    sim.function.status = serde_json::from_value(status).unwrap();
+    let metadata = json!({"name": "serving-lrd8c", "namespace": "shop", "uid": "s", "labels": {"openfunction.io/function": "hello"}});
+    let serving = json!({"metadata": metadata, "spec": {"image": "a"}, "status": {"state": "Running"}});
+    sim.servings.push(Arc::new(serde_json::from_value(serving).unwrap()));
+    sim.pass(usize::MAX);
+    sim.pass(usize::MAX);
+    assert!(sim.names().contains(&"serving-lrd8c".to_owned()), "{:?}", sim.names());
+    sim.settle();
+    assert!(!sim.names().contains(&"serving-lrd8c".to_owned()), "{:?}", sim.names());
+    assert_eq!(sim.names().len(), 1);
+}

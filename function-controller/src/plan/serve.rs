@@ -395,8 +395,12 @@ pub(super) fn retire(world: &World, spec: &FunctionSpec, before: &FunctionStatus
         if plan.running.contains(&name) || waits_for_build {
             continue;
         }
+        // What the original has made has its events until ours can have them.
+        let is_replaced =
+            serving.labels().contains_key(children::MANAGED_BY) || !targets.is_empty() || spec.serving.is_none();
         // Nothing leads there, and nothing will: the traffic that was written does not.
-        let is_free = !world.has_route
+        let is_free = is_replaced
+            && !world.has_route
             && before.traffic == targets
             && (!needs_route || (targets.is_empty() && has_failed(serving)));
         if serving.spec.suspend || is_free {

@@ -128,9 +128,10 @@ async fn converge(
         // Nothing can be routed, or nothing any more. Nobody asks before there was a revision; and a status that is
         // lost, as after a restore from a backup, is no reason to take a route away (design §3). What the original has
         // made answers until it is known what shall answer here.
-        let is_original = before.route.as_ref().is_none_or(|route| route.observed_traffic.is_none());
-        if is_original {
-            return Ok(own(before));
+        match &before.route {
+            None => return Ok(FunctionStatus::default()),
+            Some(route) if route.observed_traffic.is_none() => return Ok(own(before)),
+            Some(_) => {}
         }
         remove(function, context, false).await?;
         let route = FunctionRouteStatus { observed_traffic: Some(traffic_hash(traffic)), ..Default::default() };

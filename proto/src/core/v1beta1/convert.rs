@@ -2,8 +2,13 @@
 //! way: what the other version cannot hold is kept in an annotation and comes back. Objects are taken as the JSON that
 //! they are, so that none can be refused.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::LazyLock,
+};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::kept::{Kept, difference, fill};
@@ -35,8 +40,13 @@ pub fn convert(mut object: Value, version: &str) -> Result<Value, String> {
     let kept = take_annotation(&mut object, to.kept());
     take_annotation(&mut object, from.kept());
     let mapped = kind.map(&object, to);
-    let filled = match kept.as_deref().map(serde_json::from_str::<Kept>) {
-        Some(Ok(kept)) => fill(Some(mapped), &kept).unwrap_or_default(),
+    let filled = match kept.as_deref().map(serde_json::from_str::<Note>) {
+        Some(Ok(mut note)) => {
+            if matches!(to, Version::V1beta2) && note.of != digest(&object) {
+                kind.forget_old_words(&mut note.kept);
+            }
+            fill(Some(mapped), &note.kept).unwrap_or_default()
+        }
         // Somebody has written over it.
         None | Some(Err(_)) => mapped,
     };
@@ -49,9 +59,25 @@ pub fn convert(mut object: Value, version: &str) -> Result<Value, String> {
         fields.extend(filled.get(part).map(|value| (part.to_owned(), value.clone())));
     }
     if let Some(lost) = lost {
-        annotate(fields, from.kept(), &serde_json::to_string(&lost).map_err(|error| error.to_string())?);
+        let note = Note { of: digest(&filled), kept: lost };
+        annotate(fields, from.kept(), &serde_json::to_string(&note).map_err(|error| error.to_string())?);
     }
     Ok(converted)
+}
+
+/// What is kept beside an object.
+#[derive(Deserialize, Serialize)]
+struct Note {
+    /// Digest of the spec beside which it was put.
+    of: String,
+    kept: Kept,
+}
+
+/// Tells whether a spec is as it was; another one between releases does no harm.
+fn digest(object: &Value) -> String {
+    let mut hasher = DefaultHasher::new();
+    object.get("spec").map(Value::to_string).hash(&mut hasher);
+    format!("{:x}", hasher.finish())
 }
 
 #[derive(Clone, Copy)]
@@ -117,6 +143,32 @@ impl Kind {
         body
     }
 
+    /// Leaves out what `v1beta2` says in words of `v1beta1`, and what it would have been moved to: it is in the spec that
+    /// was changed meanwhile, and would contradict it.
+    fn forget_old_words(self, kept: &mut Kept) {
+        let serving: &[&str] = if matches!(self, Self::Serving) { &["spec"] } else { &["spec", "serving"] };
+        let Some(of_serving) = kept.fields(serving) else { return };
+        of_serving.remove("runtime");
+        if of_serving.remove("inputs").is_some() {
+            match of_serving.get_mut("triggers") {
+                Some(Kept::In(triggers)) => drop(triggers.remove("dapr")),
+                _ => drop(of_serving.remove("triggers")),
+            }
+        }
+        let below = |path: &[&'static str]| [serving, path].concat();
+        let bounds = ["minReplicaCount", "maxReplicaCount"];
+        let mut is_old = false;
+        for scaler in ["scaledObject", "scaledJob"] {
+            if let Some(scaled) = kept.fields(&below(&["scaleOptions", "keda", scaler])) {
+                is_old |= bounds.into_iter().filter(|bound| scaled.remove(*bound).is_some()).count() > 0;
+            }
+        }
+        if let Some(options) = kept.fields(&below(&["scaleOptions"])).filter(|_| is_old) {
+            options.remove("minReplicas");
+            options.remove("maxReplicas");
+        }
+    }
+
     fn up(self, spec: &mut Fields) {
         match self {
             Self::Function => {
@@ -167,17 +219,30 @@ fn build_up(build: &mut Fields) {
 /// Parameters with a literal value, which `v1beta1` has alone.
 fn build_down(build: &mut Fields) {
     let Some(Value::Object(shipwright)) = build.get_mut("shipwright") else { return };
-    let params: Fields = match shipwright.remove("params") {
-        Some(Value::Array(params)) => params.iter().filter_map(literal).collect(),
+    let (params, count): (Fields, _) = match shipwright.remove("params") {
+        Some(Value::Array(params)) => (params.iter().filter_map(literal).collect(), params.len()),
         // As manifests have it that were written for v1beta1 (core-api §2.4).
-        Some(Value::Object(params)) => params.into_iter().filter(|(_, value)| value.is_string()).collect(),
+        Some(Value::Object(params)) => {
+            let count = params.len();
+            (params.into_iter().filter_map(|(name, value)| Some((name, text(&value)?))).collect(), count)
+        }
         _ => return,
     };
-    if shipwright.is_empty() {
+    // What v1beta1 does not have of them needs a place to come back to.
+    if shipwright.is_empty() && params.len() == count {
         build.remove("shipwright");
     }
     if !params.is_empty() {
         build.insert("params".to_owned(), params.into());
+    }
+}
+
+/// A value of such a map as text.
+fn text(value: &Value) -> Option<Value> {
+    match value {
+        Value::String(_) => Some(value.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(json!(value.to_string())),
+        _ => None,
     }
 }
 

@@ -97,6 +97,49 @@ fn a_parameter_from_a_secret_stays_when_an_old_client_changes_another() {
 }
 
 #[test]
+fn a_parameter_from_a_secret_stays_when_an_old_client_takes_the_last_other_away() {
+    let secret = json!({"name": "s", "secretValue": {"name": "n", "key": "k"}});
+    let params = json!([{"name": "a", "value": "1"}, secret]);
+    let new =
+        function(V1BETA2, json!({"image": "i", "build": {"srcRepo": {"url": "u"}, "shipwright": {"params": params}}}));
+    let mut old = to(V1BETA1, &new);
+    old["spec"]["build"].as_object_mut().unwrap().remove("params");
+    assert_eq!(to(V1BETA2, &old)["spec"]["build"]["shipwright"], json!({"params": [secret]}));
+    // Numbers of a map are texts there.
+    let new = function(
+        V1BETA2,
+        json!({"image": "i", "build": {"srcRepo": {"url": "u"}, "shipwright": {"params": {"jobs": 4}}}}),
+    );
+    assert_eq!(to(V1BETA1, &new)["spec"]["build"]["params"], json!({"jobs": "4"}));
+    assert_eq!(to(V1BETA2, &to(V1BETA1, &new)), new);
+}
+
+#[test]
+fn q4_q8_old_words_in_v1beta2_do_not_undo_what_an_old_client_changes() {
+    let scaled = json!({"minReplicaCount": 1, "cooldownPeriod": 5, "fallback": {"failureThreshold": 1, "replicas": 1}});
+    let new = function(
+        V1BETA2,
+        json!({"image": "a", "serving": {"runtime": "async", "scaleOptions": {"keda": {"scaledObject": scaled}},
+        "inputs": [{"name": "i", "component": "bus", "topic": "t"}]}}),
+    );
+    let old = to(V1BETA1, &new);
+    assert_eq!(to(V1BETA2, &old), new, "nothing was changed");
+    let mut changed = old.clone();
+    changed["spec"]["serving"]["inputs"][0]["topic"] = json!("u");
+    changed["spec"]["serving"]["scaleOptions"]["keda"]["scaledObject"]["minReplicaCount"] = json!(3);
+    let serving = to(V1BETA2, &changed)["spec"]["serving"].take();
+    assert_eq!(serving.get("inputs"), None);
+    assert_eq!(serving["triggers"], json!({"dapr": [{"name": "bus", "topic": "u", "inputName": "i"}]}));
+    let mut kept = scaled.clone();
+    kept.as_object_mut().unwrap().remove("minReplicaCount");
+    assert_eq!(serving["scaleOptions"], json!({"minReplicas": 3, "keda": {"scaledObject": kept}}));
+    assert_eq!(to(V1BETA1, &to(V1BETA2, &changed))["spec"], changed["spec"]);
+    let mut without = old;
+    without["spec"]["serving"].as_object_mut().unwrap().remove("inputs");
+    assert_eq!(to(V1BETA2, &without)["spec"]["serving"].get("inputs"), None);
+}
+
+#[test]
 fn old_clients_see_the_addresses_of_a_function_without_sources() {
     let mut new = function(V1BETA2, json!({"image": "a", "serving": {}}));
     let address = json!([{"type": "Internal", "value": "http://f.n.svc"}]);
@@ -149,7 +192,7 @@ fn what_only_one_version_has_survives_a_change_by_a_client_of_the_other() {
 fn an_annotation_that_somebody_wrote_over_is_as_if_it_were_not_there() {
     let mut old = function(V1BETA1, json!({"image": "a", "serving": {"runtime": "knative"}}));
     let expected = to(V1BETA2, &old);
-    for value in ["", "{", r#"{"in": 1}"#, r#"{"elements": {"order": [], "of": {}}}"#] {
+    for value in ["", "{", r#"{"in": 1}"#, r#"{"of": "", "kept": {"elements": {"order": [], "of": {}}}}"#] {
         old["metadata"]["annotations"] = json!({ KEPT_OF_V1BETA2: value });
         assert_eq!(to(V1BETA2, &old), expected, "{value}");
     }
@@ -297,6 +340,7 @@ fn a1_nothing_that_is_sent_can_make_the_conversion_panic() {
         for version in [Version::V1beta1, Version::V1beta2] {
             if dice.below(2) == 0 {
                 let kept = json!({"in": {"spec": {"in": {"serving": {"set": {"to": dice.anything(2)}}}}}});
+                let kept = json!({"of": "", "kept": kept});
                 object["metadata"]["annotations"][version.kept()] = json!(kept.to_string());
             }
         }

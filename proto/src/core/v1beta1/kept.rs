@@ -29,6 +29,17 @@ pub enum Kept {
     },
 }
 
+impl Kept {
+    /// What differs below a path of fields.
+    pub fn fields(&mut self, path: &[&str]) -> Option<&mut BTreeMap<String, Self>> {
+        let Self::In(fields) = self else { return None };
+        match path {
+            [] => Some(fields),
+            [first, rest @ ..] => fields.get_mut(*first)?.fields(rest),
+        }
+    }
+}
+
 /// A null that is given is not a value that is missing.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(deserializer).map(Some)
@@ -80,6 +91,10 @@ pub fn fill(value: Option<Value>, kept: &Kept) -> Option<Value> {
             Some(Value::Object(fields))
         }
         (Some(Value::Array(elements)), Kept::Elements { order, of }) => Some(fill_elements(elements, order, of)),
+        // A list without an element of the other version is not written there.
+        (None, Kept::Elements { order, of }) => {
+            Some(fill_elements(Vec::new(), order, of)).filter(|filled| *filled != Value::Array(Vec::new()))
+        }
         (value, _) => value,
     }
 }
