@@ -4,10 +4,7 @@
 use std::sync::Arc;
 
 use controller_runtime::webhook::{BundleTarget, Verdict, Webhooks};
-use kube::{
-    api::DynamicObject,
-    core::admission::{AdmissionRequest, Operation},
-};
+use kube::{api::DynamicObject, core::admission::AdmissionRequest};
 use openfunction_proto::core::{
     GatewayRef, ShipwrightEngine,
     defaults::{PORT, VERSION, WASMEDGE},
@@ -81,7 +78,7 @@ fn validate(request: &AdmissionRequest<DynamicObject>, gateway: &GatewayRef) -> 
     });
     let is_new = object.metadata.deletion_timestamp.is_none() && before.as_ref() != Some(spec);
     let denied = is_new.then(|| refusal(&function)).flatten();
-    let warnings = if is_new && request.operation != Operation::Delete { warnings(spec) } else { Vec::new() };
+    let warnings = if is_new { warnings(spec) } else { Vec::new() };
     Verdict { denied, warnings, object: None }
 }
 

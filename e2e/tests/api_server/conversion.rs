@@ -64,6 +64,40 @@ pub async fn serve(client: &Client, name: &'static str, webhooks: Webhooks, life
     Served { port, certificates, stop, _tasks: tasks }
 }
 
+/// Makes requests, numbered from 1, at a rate per second while the certificate authority is rotated and some afterwards; how
+/// many, and the errors.
+pub async fn while_rotating<T: Send + 'static, R>(
+    served: &Served,
+    rate: u32,
+    afterwards: usize,
+    request: impl Fn(usize) -> R,
+) -> (usize, Vec<kube::Error>)
+where
+    R: Future<Output = kube::Result<T>> + Send + 'static,
+{
+    let before = served.certificates.bundle().borrow().clone().unwrap();
+    let mut bundle = served.certificates.bundle();
+    let mut requests = JoinSet::new();
+    let mut tick = tokio::time::interval(Duration::from_secs(1) / rate);
+    let rotated = async {
+        served.certificates.rotate();
+        // Added, then the old one dropped: no certificate of before is left.
+        bundle.wait_for(|now| now.as_ref().is_some_and(|now| !now.contains(before.as_str()))).await.unwrap();
+    };
+    let mut rotated = std::pin::pin!(rotated);
+    let (mut sent, mut last) = (0, usize::MAX);
+    while sent < last {
+        tokio::select! {
+            () = &mut rotated, if last == usize::MAX => last = sent + afterwards,
+            _ = tick.tick() => {
+                sent += 1;
+                requests.spawn(request(sent));
+            }
+        }
+    }
+    (sent, requests.join_all().await.into_iter().filter_map(Result::err).collect())
+}
+
 /// Points the conversion of a CRD to a loopback port.
 pub async fn point(client: &Client, crd: &str, port: u16) {
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
@@ -266,27 +300,11 @@ async fn rotating_the_certificate_authority_fails_no_conversion() {
     functions.create(&PostParams::default(), &serde_json::from_value(function).unwrap()).await.unwrap();
     let old_functions = old(&client, &namespace, "Function", "functions");
 
-    let before = conversion.certificates.bundle().borrow().clone().unwrap();
-    let mut bundle = conversion.certificates.bundle();
-    let mut requests = JoinSet::new();
-    let mut tick = tokio::time::interval(Duration::from_secs(1) / RATE);
-    let rotated = async {
-        conversion.certificates.rotate();
-        bundle.wait_for(|now| now.as_ref().is_some_and(|now| !now.contains(before.as_str()))).await.unwrap();
+    let get = |_| {
+        let old_functions = old_functions.clone();
+        async move { old_functions.get("f").await }
     };
-    let mut rotated = std::pin::pin!(rotated);
-    let (mut sent, mut last) = (0, usize::MAX);
-    while sent < last {
-        tokio::select! {
-            () = &mut rotated, if last == usize::MAX => last = sent + AFTERWARDS,
-            _ = tick.tick() => {
-                sent += 1;
-                let old_functions = old_functions.clone();
-                requests.spawn(async move { old_functions.get("f").await });
-            }
-        }
-    }
-    let failed: Vec<_> = requests.join_all().await.into_iter().filter_map(Result::err).collect();
+    let (sent, failed) = while_rotating(&conversion, RATE, AFTERWARDS, get).await;
     println!("{sent} conversions, {} failed", failed.len());
     assert!(failed.is_empty(), "{} of {sent} failed, first: {}", failed.len(), failed[0]);
 }

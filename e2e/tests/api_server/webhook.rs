@@ -18,10 +18,9 @@ use kube::{
     api::{ObjectMeta, PostParams},
 };
 use serde_json::json;
-use tokio::task::JoinSet;
 
 use crate::{
-    conversion::serve,
+    conversion::{serve, while_rotating},
     support::{eventually, server},
 };
 
@@ -81,29 +80,8 @@ async fn rotating_the_certificate_authority_fails_no_request() {
     };
     eventually("the webhook works", || async { create("first".to_owned()).await.ok() }).await;
 
-    let before = served.certificates.bundle().borrow().clone().unwrap();
-    let mut bundle = served.certificates.bundle();
-    let mut requests = JoinSet::new();
-    let mut tick = tokio::time::interval(Duration::from_secs(1) / RATE);
-    let rotated = async {
-        served.certificates.rotate();
-        // Added, then the old one dropped: no certificate of before is left.
-        bundle.wait_for(|now| now.as_ref().is_some_and(|now| !now.contains(before.as_str()))).await.unwrap();
-    };
-    let mut rotated = std::pin::pin!(rotated);
-    // Some requests come after it.
-    let (mut sent, mut last) = (0, usize::MAX);
-    while sent < last {
-        tokio::select! {
-            () = &mut rotated, if last == usize::MAX => last = sent + AFTERWARDS,
-            _ = tick.tick() => {
-                sent += 1;
-                requests.spawn(create(format!("request-{sent}")));
-            }
-        }
-    }
-    let failed: Vec<_> =
-        requests.join_all().await.into_iter().filter_map(Result::err).map(|error| error.to_string()).collect();
+    let request = |number| create(format!("request-{number}"));
+    let (sent, failed) = while_rotating(&served, RATE, AFTERWARDS, request).await;
     println!("{sent} requests during the rotation, {} failed", failed.len());
     assert!(failed.is_empty(), "{} of {sent} failed, first: {}", failed.len(), failed[0]);
     assert!(called.load(Ordering::Relaxed) >= sent, "the webhook was not asked every time");
