@@ -16,8 +16,8 @@ use crate::{
     parts, product,
 };
 
-/// The features of `e2e` that hold its tests; always both, so that it is built once.
-const TIERS: &str = "e2e/api-server,e2e/cluster";
+/// The features of `e2e` that hold its tests; always all, so that it is built once.
+const TIERS: &str = "e2e/api-server,e2e/brokers,e2e/cluster";
 
 /// What a check came to.
 #[derive(Debug, Default)]
@@ -39,6 +39,7 @@ const CHECKS: &[Check] = &[
     ("docs", docs),
     ("charts", charts),
     ("tests", tests),
+    ("tests on real brokers", broker_tests),
     ("tests on a real API server", api_server_tests),
     ("life of the local cluster", cluster_life),
     ("tests on the local cluster", cluster_tests),
@@ -161,8 +162,18 @@ fn dependencies() -> Result<Tally> {
 }
 
 fn tests() -> Result<Tally> {
-    // Random stories of a Function: more than the quick tests play.
-    counted(cargo(&["test", "--workspace", "--no-fail-fast"]).env("STORIES", "10000"))
+    // Random stories of a Function and sequences of events: more than the quick tests play.
+    let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
+    counted(tests.env("STORIES", "10000").env("SEQUENCES", "10000"))
+}
+
+fn broker_tests() -> Result<Tally> {
+    parts::NATS.built()?;
+    let mut tests = cargo(&["test", "--workspace", "--features", TIERS, "--test", "brokers", "--"]);
+    if !everything() {
+        tests.args(["--skip", "extra::"]);
+    }
+    counted(&mut tests)
 }
 
 fn api_server_tests() -> Result<Tally> {

@@ -49,6 +49,8 @@ impl Part for Knative {
                 // That of the internet is stood in for by the open one, which only the node knows.
                 object["data"]["registries-skipping-tag-resolving"] =
                     json!([registry::OPEN, "index.docker.io"].join(","));
+                // Two cores have room for some dozens of functions, which are mostly idle.
+                object["data"]["queue-sidecar-cpu-request"] = json!("1m");
             }
         }
         ko::resolved(&parts::KNATIVE, objects)

@@ -1,0 +1,110 @@
+//! NATS with JetStream.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use e2e::{api_server::free_ports, parts::NATS};
+use event_bus::{
+    cloudevent::Event,
+    jetstream::{Config, JetStream},
+    wire::{Mode, Protocol},
+};
+use serde_json::json;
+
+use crate::{
+    stories::{self, Broker, Origin},
+    support::{Program, eventually, source, until_ready},
+};
+
+/// NATS that syncs each write, so that `kill -9` of it takes nothing that it has confirmed.
+pub async fn broker() -> Broker {
+    let [port] = free_ports().unwrap();
+    let program = Program::start(&NATS.built().unwrap().join("nats-server"), port, |folder| {
+        let (file, store) = (folder.join("nats.conf"), folder.join("store"));
+        let config =
+            format!("jetstream {{ store_dir: {store:?}, sync_interval: always }}\nlisten: \"127.0.0.1:{port}\"\n");
+        std::fs::write(&file, config).unwrap();
+        vec!["-c".to_owned(), file.display().to_string()]
+    });
+    let url = format!("nats://127.0.0.1:{port}");
+    let config = Config { url: url.clone(), ..Config::default() };
+    let bus = JetStream::connect(&config).await.unwrap();
+    Broker { program, config: json!({"jetStream": {"url": url}}), bus: Arc::new(bus) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ev23_no_event_is_lost_whoever_is_killed() {
+    stories::none_is_lost(broker().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ev31_what_a_condition_remembers_survives_the_end_of_its_process() {
+    stories::conditions_remember(broker().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ev39_ev40_what_a_sink_refuses_is_a_dead_letter_and_what_it_fails_is_not() {
+    stories::dead_letters(broker().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ev44_a_sink_that_fails_is_late_and_is_down_gets_everything_once() {
+    stories::a_bad_sink_gets_everything(broker().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_wait_at_the_bus_and_not_in_memory() {
+    stories::back_pressure(broker().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ev8_no_event_of_a_webhook_is_lost_whoever_is_killed() {
+    // Another test may have done it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let [port] = free_ports().unwrap();
+    let (listens, client) = (format!("127.0.0.1:{port}"), reqwest::Client::new());
+    let url = format!("http://{listens}/a");
+    // Again until it is taken, as a sender has to.
+    let send = move |event: Event| {
+        let (client, url, message) = (client.clone(), url.clone(), Protocol::Http.encode(&event, Mode::Binary));
+        async move {
+            loop {
+                let request = client.post(&url).body(message.body.clone());
+                let request =
+                    message.headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+                if request.send().await.is_ok_and(|answer| answer.status() == 202) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    };
+    stories::none_is_lost_through_a_source(broker().await, Origin { from: json!({"webhook": {}}), listens, send })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ev3_two_replicas_of_a_schedule_give_each_event_once() {
+    let broker = broker().await;
+    let cron = json!({"topic": "n-s-tick", "from": {"cron": {"schedule": "@every 1s"}}});
+    let config = json!({"name": "n-s", "source": "/s", "bus": broker.config, "events": {"tick": cron}});
+    let ((_one, first), (_two, second)) = (source(&config), source(&config));
+    until_ready(first).await;
+    until_ready(second).await;
+    let mut consumer = broker.bus.subscribe(&stories::all_of("n-s-tick")).await.unwrap();
+    let mut times = BTreeSet::new();
+    for _ in 0..4 {
+        let delivery = consumer.next().await.unwrap();
+        assert!(times.insert(delivery.event().unwrap().id), "it comes twice");
+        delivery.handled().await.unwrap();
+    }
+    for port in [first, second] {
+        let url = format!("http://127.0.0.1:{port}/metrics");
+        let line = "openfunction_eventsource_deliveries_total{outcome=\"delivered\"} ";
+        let delivered = async || {
+            let text = reqwest::get(&url).await.unwrap().text().await.unwrap();
+            let number = text.lines().find_map(|text| text.strip_prefix(line))?;
+            (number.parse::<u32>().unwrap() >= 3).then_some(())
+        };
+        eventually("both replicas work", delivered).await;
+    }
+}

@@ -1,0 +1,225 @@
+//! A process, from the command line to the last delivery.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
+use clap::{CommandFactory, FromArgMatches, Parser};
+use event_bus::bus::Bus;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use tokio::{net::TcpListener, signal::unix, time::sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{deliver, metrics::Metrics};
+
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// The configuration; it is read again when it changes.
+    #[arg(long, env = "CONFIG_FILE", default_value = "/etc/openfunction/config.json")]
+    config: PathBuf,
+    /// Address of /metrics, /live and /ready.
+    #[arg(long, env = "METRICS_ADDRESS", default_value = "[::]:8080")]
+    metrics_address: SocketAddr,
+    /// Prints the JSON schema of the configuration.
+    #[arg(long)]
+    schema: bool,
+    /// What is logged, as `tracing` filters it.
+    #[arg(long, env = "LOG_FILTER", default_value = "info")]
+    log_filter: String,
+}
+
+/// Pause between two looks at the configuration, and before what failed is tried again.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// What a process does.
+pub trait Work {
+    /// What it is told.
+    type Config: Clone + DeserializeOwned + JsonSchema;
+
+    /// Name of the program.
+    const PROGRAM: &str;
+    /// What the program is for.
+    const ABOUT: &str;
+    /// What names of metrics begin with.
+    const METRICS: &str;
+
+    /// Whether a configuration can be worked with.
+    ///
+    /// # Errors
+    /// The field, and what is wrong with it.
+    fn check(config: &Self::Config) -> anyhow::Result<()>;
+
+    /// Works until it shall stop.
+    ///
+    /// # Errors
+    /// It cannot go on.
+    fn run(
+        config: Self::Config,
+        client: reqwest::Client,
+        metrics: Arc<Metrics>,
+        stop: CancellationToken,
+    ) -> impl Future<Output = anyhow::Result<()>>;
+}
+
+/// Runs it. A failure is told in the log.
+pub fn main<W: Work>() -> ExitCode {
+    let command = Arguments::command().name(W::PROGRAM).about(W::ABOUT);
+    let arguments = match Arguments::from_arg_matches(&command.get_matches()) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
+    if arguments.schema {
+        println!("{}", schema::<W::Config>());
+        return ExitCode::SUCCESS;
+    }
+    tracing_subscriber::fmt().json().with_env_filter(&arguments.log_filter).init();
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        error!("there is a TLS provider already");
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(serve::<W>(arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The JSON schema of a configuration.
+pub fn schema<C: JsonSchema>() -> String {
+    let schema = schemars::schema_for!(C);
+    // It is JSON already: it cannot fail.
+    serde_json::to_string_pretty(&schema).unwrap_or_default()
+}
+
+async fn serve<W: Work>(arguments: Arguments) -> anyhow::Result<()> {
+    let metrics = Arc::new(Metrics::new(W::METRICS)?);
+    let stop = CancellationToken::new();
+    let listener = TcpListener::bind(arguments.metrics_address).await;
+    let listener = listener.with_context(|| format!("--metrics-address {}", arguments.metrics_address))?;
+    let router = Router::new()
+        .route("/metrics", get(|State(metrics): State<Arc<Metrics>>| async move { metrics.text() }))
+        .route("/live", get(|| async { "live\n" }))
+        .route("/ready", get(ready))
+        .with_state(metrics.clone());
+    let (mut term, mut interrupt) =
+        (unix::signal(unix::SignalKind::terminate())?, unix::signal(unix::SignalKind::interrupt())?);
+    let signals = async {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        info!("stopping");
+        stop.cancel();
+        // Until it has drained.
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        result = work::<W>(&arguments, &metrics, &stop) => result,
+        served = axum::serve(listener, router) => Ok(served?),
+        () = signals => Ok(()),
+    }
+}
+
+/// Ready when everything is there that is needed; otherwise with the reasons.
+async fn ready(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
+    let failing = metrics.failing();
+    if failing.is_empty() {
+        return (StatusCode::OK, "ready\n".to_owned());
+    }
+    let lines: Vec<_> = failing.iter().map(|(what, reason)| format!("{what}: {reason}\n")).collect();
+    (StatusCode::SERVICE_UNAVAILABLE, lines.concat())
+}
+
+/// Works with the configuration as it is, and anew when it has changed.
+async fn work<W: Work>(arguments: &Arguments, metrics: &Arc<Metrics>, stop: &CancellationToken) -> anyhow::Result<()> {
+    let client = deliver::client()?;
+    let (mut text, mut config) = read::<W>(&arguments.config).await?;
+    while !stop.is_cancelled() {
+        let (token, present) = (stop.child_token(), config.clone());
+        let changed = async {
+            (text, config) = changed::<W>(&arguments.config, &text).await;
+            info!("the configuration has changed");
+            token.cancel();
+            std::future::pending::<()>().await;
+        };
+        metrics.begins();
+        tokio::select! {
+            result = W::run(present, client.clone(), metrics.clone(), token.clone()) => result?,
+            () = changed => {}
+        }
+    }
+    Ok(())
+}
+
+/// The bus, once it can be reached; `None` if it shall be waited for no longer.
+pub async fn connected(
+    config: &event_bus::config::Config,
+    metrics: &Metrics,
+    stop: &CancellationToken,
+) -> Option<Arc<dyn Bus>> {
+    metrics.answers("bus", Some("is not connected yet".to_owned()));
+    loop {
+        match config.connect().await {
+            Ok(bus) => {
+                metrics.answers("bus", None);
+                return Some(bus);
+            }
+            Err(error) => {
+                warn!("{error}");
+                metrics.answers("bus", Some(error.to_string()));
+            }
+        }
+        tokio::select! {
+            () = sleep(PAUSE) => {}
+            () = stop.cancelled() => return None,
+        }
+    }
+}
+
+async fn read<W: Work>(file: &Path) -> anyhow::Result<(String, W::Config)> {
+    let text = tokio::fs::read_to_string(file).await.with_context(|| file.display().to_string())?;
+    let config = parse::<W>(&text).with_context(|| file.display().to_string())?;
+    Ok((text, config))
+}
+
+fn parse<W: Work>(text: &str) -> anyhow::Result<W::Config> {
+    let config = serde_json::from_str(text)?;
+    W::check(&config)?;
+    Ok(config)
+}
+
+/// The next configuration that is another one and right.
+async fn changed<W: Work>(file: &Path, before: &str) -> (String, W::Config) {
+    let mut known = before.to_owned();
+    loop {
+        sleep(PAUSE).await;
+        let Ok(text) = tokio::fs::read_to_string(file).await else { continue };
+        if text == known {
+            continue;
+        }
+        match parse::<W>(&text) {
+            Ok(config) => return (text, config),
+            Err(error) => {
+                error!("{}: the configuration is wrong, the one of before goes on: {error:#}", file.display())
+            }
+        }
+        known = text;
+    }
+}
