@@ -60,22 +60,33 @@ pub fn namespace(default: Option<&Value>) -> Option<String> {
 /// Makes the default OpenFunction Gateway, and brings a change of the installation's settings to it; for ever.
 pub async fn keep(context: &Context, wanted: Option<Value>) {
     if let Some(wanted) = wanted {
-        while let Err(error) = ensure(context, &wanted).await {
-            warn!("the default OpenFunction Gateway cannot be made, trying again: {}", describe(&error));
+        loop {
+            match ensure(context, &wanted).await {
+                Ok(true) => break,
+                // The one before must be gone first.
+                Ok(false) => {}
+                Err(error) => {
+                    warn!("the default OpenFunction Gateway cannot be made, trying again: {}", describe(&error));
+                }
+            }
             tokio::time::sleep(PAUSE).await;
         }
     }
     std::future::pending().await
 }
 
-async fn ensure(context: &Context, wanted: &Value) -> kube::Result<()> {
+/// Whether there is one now that does not go.
+async fn ensure(context: &Context, wanted: &Value) -> kube::Result<bool> {
     let text = |path: &str| wanted.pointer(path).and_then(Value::as_str).unwrap_or_default();
     let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
     context.gateways.synced().await;
     let live = context.gateways.store().get(&ObjectRef::new(name).within(namespace));
     let installed = wanted.pointer("/metadata/annotations").and_then(|annotations| annotations[INSTALLED].as_str());
+    if live.as_ref().is_some_and(|live| live.metadata.deletion_timestamp.is_some()) {
+        return Ok(false);
+    }
     if live.is_some_and(|live| live.annotations().get(INSTALLED).map(String::as_str) == installed) {
-        return Ok(());
+        return Ok(true);
     }
     let api: Api<Gateway> = Api::namespaced(context.client.clone(), namespace);
     // Not by force: what a user has set is a conflict, and stays.
@@ -91,7 +102,7 @@ async fn ensure(context: &Context, wanted: &Value) -> kube::Result<()> {
         }
         Err(error) => return Err(error),
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Deletes the default OpenFunction Gateway and waits until the controller has cleaned up after it.

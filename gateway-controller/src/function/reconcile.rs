@@ -6,7 +6,7 @@ use controller_runtime::{
     apply::{ApplyError, Converged},
     children::{self, dynamic, json, live},
     client::describe,
-    conditions::NewCondition,
+    conditions::{self, NewCondition},
     driver::Failure,
     traffic::{ROUTE_READY, hash as traffic_hash},
 };
@@ -17,7 +17,7 @@ use kube::{
     runtime::{controller::Action, reflector::ObjectRef},
 };
 use openfunction_proto::{
-    core::{Function, FunctionRouteStatus, FunctionStatus, RouteTag, TrafficTarget},
+    core::{ADOPTED, Function, FunctionRouteStatus, FunctionStatus, RouteTag, TrafficTarget},
     gateway_api::{
         HttpPathMatch,
         resources::{GatewayClass, HttpRoute, KubernetesGateway, ParentReference},
@@ -122,6 +122,7 @@ async fn converge(
     }
     if !spec.serving.as_ref().is_some_and(|serving| serving.needs_route()) {
         remove(function, context, true).await?;
+        remove_what_the_original_left(function, context, before).await?;
         return Ok(FunctionStatus::default());
     }
     if traffic.is_empty() {
@@ -618,6 +619,21 @@ fn led_to(traffic: &[TrafficTarget]) -> FunctionRouteStatus {
 }
 
 /// Removes the HTTPRoute, and the Service too if the Function shall have no address.
+/// The original has a Service of the Function's name for events, too: by it, its proxy finds the pods of its revision, which
+/// may be the present one (core-behaviour §2.7).
+async fn remove_what_the_original_left(
+    function: &Function,
+    context: &Context,
+    status: &FunctionStatus,
+) -> Result<(), ApplyError> {
+    let runs = status.serving.as_ref().and_then(|serving| serving.state.as_deref()) == Some("Running");
+    let is_needed = !runs || status.traffic.is_empty() || conditions::find(&status.conditions, ADOPTED).is_some();
+    let named = ObjectRef::new(&function.name_any()).within(&function.namespace().unwrap_or_default());
+    let Some(service) = context.all_services.store().get(&named).filter(|_| !is_needed) else { return Ok(()) };
+    let is_ours = service.owner_references().iter().any(|owner| Some(&owner.uid) == function.uid().as_ref());
+    if is_ours { context.applier.delete(&*service).await } else { Ok(()) }
+}
+
 async fn remove(function: &Function, context: &Context, and_service: bool) -> Result<(), ApplyError> {
     for route in children::owned(&context.routes, function) {
         context.applier.delete(&*route).await?;

@@ -43,6 +43,11 @@ pub fn next(live: Option<&HttpRoute>, wanted: &HttpRoute, is_settled: bool) -> (
     if !missing.is_empty() {
         return (Some(with_idle(only_ours(live), &missing, &both(live, wanted))), true);
     }
+    // One that was added a moment ago, maybe for another traffic, is as unknown to the proxies as a new one.
+    let is_idle = |backend: &&HttpBackendRef| now.iter().any(|live| key(live) == key(backend) && live.weight == 0);
+    if !is_settled && then.iter().any(|backend| backend.weight > 0 && is_idle(backend)) {
+        return (None, true);
+    }
     let has_shifted = old.iter().all(|backend| backend.weight == 0);
     match (has_shifted, is_settled) {
         _ if old.is_empty() => (Some(wanted.clone()), false),
@@ -135,6 +140,19 @@ mod tests {
         let next_ = next(Some(&warm), &third, true);
         assert_eq!(told(&next_).0, refs(&[("a", 1), ("b", 0), ("c", 0)]));
         assert_eq!(told(&next(next_.0.as_ref(), &third, true)).0, refs(&[("c", 1), ("a", 0), ("b", 0)]));
+    }
+
+    #[test]
+    fn a_new_backend_that_gets_a_part_of_the_requests_is_known_before() {
+        let (live, split) = (route(&[("b", 1)], "b"), route(&[("a", 90), ("b", 10)], "a,b"));
+        let warm = next(Some(&live), &split, true);
+        assert_eq!(told(&warm).0, refs(&[("b", 1), ("a", 0)]));
+        assert_eq!(next(warm.0.as_ref(), &split, false), (None, true), "it waits");
+        assert_eq!(told(&next(warm.0.as_ref(), &split, true)).0, refs(&[("a", 90), ("b", 10)]));
+        // Although another one goes.
+        let warm = route(&[("b", 1), ("a", 0), ("c", 0)], "a,b,c");
+        assert_eq!(next(Some(&warm), &split, false), (None, true));
+        assert_eq!(told(&next(Some(&warm), &split, true)).0, refs(&[("a", 90), ("b", 10)]));
     }
 
     #[test]

@@ -297,7 +297,7 @@ fn is_of_another(gateway: &Gateway, carrier: Carrier<'_>, name: &str) -> bool {
 }
 
 /// Annotation of the original with the listeners, as JSON, that it has put there.
-const INJECTED_BEFORE: &str = "networking.openfunction.io/injected-listeners";
+pub const INJECTED_BEFORE: &str = "networking.openfunction.io/injected-listeners";
 
 /// Names of the listeners that an OpenFunction Gateway has put on a Kubernetes Gateway. What the original has put there
 /// is taken over.
@@ -308,7 +308,8 @@ fn injected(gateway: &Gateway, kubernetes: &KubernetesGateway) -> Vec<String> {
     ours.chain(injected_before(kubernetes)).collect()
 }
 
-fn injected_before(kubernetes: &KubernetesGateway) -> Vec<String> {
+/// Names of the listeners that the original has put on a Kubernetes Gateway, as its annotation says.
+pub fn injected_before(kubernetes: &KubernetesGateway) -> Vec<String> {
     let text = kubernetes.annotations().get(INJECTED_BEFORE);
     let listeners: Vec<Listener> = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     listeners.into_iter().map(|listener| listener.name).collect()

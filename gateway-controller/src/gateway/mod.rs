@@ -2,6 +2,7 @@
 
 mod entry;
 mod listeners;
+mod original;
 mod permission;
 mod reconcile;
 mod set;

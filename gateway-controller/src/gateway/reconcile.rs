@@ -24,7 +24,7 @@ use openfunction_proto::{
 use super::{
     entry, is_attached, is_moving,
     listeners::{self, Carrier},
-    manager, permission, set, status, target, validate, with_certificate,
+    manager, original, permission, set, status, target, validate, with_certificate,
 };
 use crate::{
     Context, NO_GATEWAY_API,
@@ -134,11 +134,16 @@ async fn converge(
         return Ok((failed("ListenerConflict", conflict), converged));
     }
     context.applier.set_finalizer(gateway, FINALIZER, true).await?;
+    let is_taken_over = match kubernetes.as_deref() {
+        Some(kubernetes) => original::take_over(gateway, kubernetes, context).await?,
+        None => false,
+    };
     let (wanted, is) = match kubernetes.as_deref().filter(|_| by_set) {
         Some(kubernetes) => (dynamic(&set::object(gateway, kubernetes, &wanted)), set.as_deref().map(json)),
         None => {
             let wanted = listeners::kubernetes_gateway(gateway, &target, &wanted);
-            (dynamic(&wanted), kubernetes.as_deref().map(json))
+            // What was taken over and is not wanted goes by being left out.
+            (dynamic(&wanted), kubernetes.as_deref().filter(|_| !is_taken_over).map(json))
         }
     };
     // What is said of it before it has our listeners is of no interest.
@@ -353,7 +358,8 @@ async fn release_others(
     for kubernetes in context.kubernetes_gateways.store().state() {
         let named = reference(&kubernetes);
         let is_made = listeners::is_made_for(gateway, &kubernetes);
-        let is_ours = is_made || listeners::is_injected(gateway, &*kubernetes);
+        let is_ours =
+            is_made || listeners::is_injected(gateway, &*kubernetes) || original::has_left(gateway, &kubernetes);
         if but == Some((&named, false)) || !(is_ours || is_released(gateway, but, &named)) {
             continue;
         }
@@ -362,6 +368,7 @@ async fn release_others(
         } else if is_made {
             context.applier.delete(&*kubernetes).await?;
         } else {
+            original::take_over(gateway, &kubernetes, context).await?;
             let resource = ApiResource::erase::<KubernetesGateway>(&());
             context.applier_of(&manager(gateway)).release(&resource, &*kubernetes).await?;
         }
