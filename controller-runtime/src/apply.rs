@@ -682,13 +682,7 @@ fn merge(into: &mut Value, from: &Value) {
 ///
 /// # Errors
 /// What the API server answers; a conflict if the object has changed since it was read.
-pub async fn adopt<K>(
-    api: &Api<K>,
-    object: &K,
-    from: &[&str],
-    to: &'static str,
-    subresource: Option<&str>,
-) -> kube::Result<()>
+pub async fn adopt<K>(api: &Api<K>, object: &K, from: &[&str], to: &str, subresource: Option<&str>) -> kube::Result<()>
 where
     K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
 {

@@ -8,6 +8,7 @@ use kube::{
     api::{DynamicObject, ObjectMeta},
     runtime::reflector::ObjectRef,
 };
+use openfunction_proto::core::{Function, Serving};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -76,6 +77,12 @@ pub fn owned<K: Watched, O: Resource<DynamicType = ()>>(shared: &Shared<K>, owne
     owned.retain(|object| object.namespace() == owner.namespace());
     owned.sort_by_key(|object| object.name_any());
     owned
+}
+
+/// Whether the original OpenFunction has made a revision of a Function: it labels nothing with who manages it
+/// (core-api §10.1).
+pub fn is_of_the_original(serving: &Serving) -> bool {
+    !serving.labels().contains_key(MANAGED_BY) && !controller::<_, Function>(serving).is_empty()
 }
 
 /// The owner that controls an object, if it is of kind `O`: what a trigger of a child names.

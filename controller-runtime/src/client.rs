@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kube::{Client, Config, client::ClientBuilder};
+use kube::{Client, Config, Resource, api::GetParams, client::ClientBuilder};
+use serde::de::DeserializeOwned;
 use tracing::warn;
 
 use crate::metrics::{CountRequests, Metrics};
@@ -57,6 +58,15 @@ impl Clients {
             lease: ClientBuilder::try_from(lease)?.build(),
         })
     }
+}
+
+/// Gets a part of an object without a namespace: of a CRD, all of it would take tens of megabytes as values.
+pub(crate) async fn get_part<K: Resource<DynamicType = ()>, T: DeserializeOwned>(
+    client: &Client,
+    name: &str,
+) -> kube::Result<T> {
+    let request = kube::core::Request::new(K::url_path(&(), None)).get(name, &GetParams::default());
+    client.request(request.map_err(kube::Error::BuildRequest)?).await
 }
 
 /// Waits until the API server answers. Each failure is one line in the log; waiting goes on, since only time can help.

@@ -23,6 +23,7 @@ pub mod process;
 pub mod readiness;
 pub mod shutdown;
 pub mod status_api;
+pub mod storage;
 pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    convert::Infallible,
     process::ExitCode,
     sync::Arc,
     time::Duration,
@@ -23,14 +24,14 @@ use openfunction_proto::status_api;
 use serde_json::json;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
     admin,
     apply::Applier,
     args::{Args, Parsed},
     certificates::{Certificates, Lifetimes, fingerprint},
-    client::{Clients, wait_for_api_server},
+    client::{Clients, describe, wait_for_api_server},
     driver::Driver,
     events::Events,
     lease::{self, Elector, Ended, LeaseConfig},
@@ -39,6 +40,7 @@ use crate::{
     readiness::Readiness,
     shutdown,
     status_api::{Explain, StatusApi},
+    storage,
     telemetry::Telemetry,
     tls,
     watch::{Shared, Watched},
@@ -92,6 +94,8 @@ pub struct Runtime {
     servers: TaskTracker,
     /// Whether this replica holds the lease.
     leads: watch::Sender<bool>,
+    /// CRDs whose versions are converted here.
+    converted: Vec<String>,
 }
 
 /// Runs a controller: `run` gets the started process with the controller's own flags and ends with [`Runtime::lead`].
@@ -183,6 +187,7 @@ impl Runtime {
             close: CancellationToken::new(),
             servers: TaskTracker::new(),
             leads: watch::Sender::new(false),
+            converted: Vec::new(),
         }
     }
 
@@ -329,6 +334,7 @@ impl Runtime {
                     anyhow::anyhow!("cannot read {} (--status-client-ca): {error}", path.display())
                 })?),
             };
+        self.converted = webhooks.converted().map(str::to_owned).collect();
         let certificates = Arc::new(self.certificates());
         let webhook_tls = tls::server_config(certificates.serving(), None)?;
         let status_tls = tls::server_config(certificates.serving(), client_authorities.as_deref())?;
@@ -435,6 +441,19 @@ impl Runtime {
         Ok(())
     }
 
+    /// Has objects of the kinds that are converted here stored as the version that their CRD stores now. Never returns.
+    async fn keep_storage(&self) -> Infallible {
+        // The objects of other namespaces cannot be read.
+        let converted = self.converted.iter().filter(|_| self.args.watch_namespaces.is_empty());
+        for crd in converted {
+            while let Err(error) = storage::migrate(&self.clients.work, self.about.name, crd).await {
+                warn!("{crd}: not all objects could be stored as the present version: {}", describe(&error));
+                tokio::time::sleep(STORAGE_PAUSE).await;
+            }
+        }
+        std::future::pending().await
+    }
+
     /// An error if the work ended although nobody asked it to.
     async fn lead_until_stopped<W: Future<Output = ()>>(
         &self,
@@ -457,7 +476,13 @@ impl Runtime {
                 .run(self.stop.clone(), changed, |token| {
                     self.metrics.leader().set(1);
                     self.leads.send_replace(true);
-                    work(token)
+                    let work = work(token);
+                    async move {
+                        tokio::select! {
+                            () = work => {}
+                            never = self.keep_storage() => match never {},
+                        }
+                    }
                 })
                 .await;
             self.metrics.leader().set(0);
@@ -471,6 +496,9 @@ impl Runtime {
         }
     }
 }
+
+/// Time before what could not be stored anew is tried again.
+const STORAGE_PAUSE: Duration = Duration::from_secs(60);
 
 /// Time between two counts of objects.
 const COUNT_PAUSE: Duration = Duration::from_secs(5);

@@ -15,7 +15,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource,
-    api::{GetParams, Patch, PatchParams},
+    api::{Patch, PatchParams},
     core::{
         ClusterResourceScope, DynamicObject, Status,
         admission::{AdmissionRequest, AdmissionResponse, AdmissionReview},
@@ -28,7 +28,7 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 use tracing::{Instrument, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use crate::telemetry::context_of;
+use crate::{client::get_part, telemetry::context_of};
 
 /// Largest conversion: the API server converts a page of a list in one request.
 const MAX_CONVERSION: usize = 64 << 20;
@@ -109,6 +109,14 @@ impl Webhooks {
     /// Objects that must hold the bundle.
     pub fn targets(&self) -> &[BundleTarget] {
         &self.targets
+    }
+
+    /// The CRDs of the kinds that are converted.
+    pub fn converted(&self) -> impl Iterator<Item = &str> {
+        self.targets.iter().filter_map(|target| match target {
+            BundleTarget::Crd(name) => Some(name.as_str()),
+            _ => None,
+        })
     }
 
     /// The HTTP routes.
@@ -306,11 +314,7 @@ async fn apply_fields<K>(
 where
     K: Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
 {
-    let request = kube::core::Request::new(K::url_path(&(), None))
-        .get(name, &GetParams::default())
-        .map_err(kube::Error::BuildRequest)?;
-    let live = client.request::<Held>(request).await?;
-    let live = serde_json::to_value(live).map_err(kube::Error::SerdeError)?;
+    let live = serde_json::to_value(get_part::<K, Held>(client, name).await?).map_err(kube::Error::SerdeError)?;
     let Some(mut wanted) = fields(&live) else { return Ok(()) };
     wanted["apiVersion"] = json!(K::api_version(&()));
     wanted["kind"] = json!(K::kind(&()));

@@ -1,6 +1,7 @@
 //! serving-controller: a Serving becomes a workload, and its status tells where requests for it go.
 #![warn(missing_docs)]
 
+mod adopted;
 mod asynchronous;
 mod budget;
 mod context;
@@ -136,7 +137,8 @@ pub async fn run(mut runtime: Runtime, settings: Settings) -> anyhow::Result<()>
     runtime.serve(webhooks, vec![Box::new(Explained::new(servings.clone(), status::explain))]).await?;
     runtime.follow_optional_apis().await;
     runtime.follow(&servings, watcher::Config::default(), |_| {});
-    runtime.follow(&pods, ours(), |pod| pod.spec = None);
+    // Those of the original, too, whose labels are those of their template.
+    runtime.follow(&pods, watcher::Config::default().labels(children::SERVING), |pod| pod.spec = None);
     let sandboxes = runtime.shared::<Event>();
     let of_sandboxes = format!("reason={},involvedObject.kind=Pod", status::SANDBOX);
     runtime.follow(&sandboxes, watcher::Config::default().fields(&of_sandboxes), |_| {});

@@ -29,17 +29,17 @@ use kube::{
     api::{DynamicObject, Patch, PatchParams},
     runtime::{controller::Action, reflector::ObjectRef},
 };
-use openfunction_proto::core::{MAPPED, SETTINGS_UNREADABLE, Serving, ServingStatus};
+use openfunction_proto::core::{ADOPTED, MAPPED, SETTINGS_UNREADABLE, Serving, ServingStatus};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    ABOUT, SCALED_OBJECTS,
+    ABOUT, SCALED_OBJECTS, adopted,
     dapr::{self, COMPONENTS, Components, Mode, RESILIENCIES, Types},
     engine::{self, Refused, Seen, World},
     globals::Globals,
     knative::is_harmless,
-    relatives::{self, Relatives},
+    relatives::Relatives,
     settings::Settings,
     shared::{self, Shared as Wanted},
     status::{self, Observed, READY},
@@ -165,7 +165,7 @@ const SOON: Duration = Duration::from_secs(1);
 
 /// Brings a Serving one step further.
 pub async fn reconcile(serving: Arc<Serving>, context: Arc<Context>) -> Result<Action, Error> {
-    if serving.metadata.deletion_timestamp.is_some() || relatives::is_of_the_original(&serving) {
+    if serving.metadata.deletion_timestamp.is_some() || serving.is_given_up() {
         return Ok(Action::await_change());
     }
     // A child that is not known yet would be rendered anew. What other engines make need not be known.
@@ -190,7 +190,8 @@ pub async fn reconcile(serving: Arc<Serving>, context: Arc<Context>) -> Result<A
     Ok(converged.requeue(seen.and_then(|seen| seen.observed.look_again)))
 }
 
-type Outcome = (Option<Seen>, Vec<NewCondition>, Converged);
+/// What is seen of a revision, what a user should know of it, and how writing its objects went.
+pub type Outcome = (Option<Seen>, Vec<NewCondition>, Converged);
 
 /// Makes the children what they should be, and looks at them. A revision that is suspended has none.
 async fn converge(serving: &Serving, context: &Context, globals: &Globals, now: Timestamp) -> Result<Outcome, Error> {
@@ -209,6 +210,10 @@ async fn converge(serving: &Serving, context: &Context, globals: &Globals, now: 
         components: &nothing,
         now,
     };
+    if children::is_of_the_original(serving) {
+        let pods = context.pods_of(serving);
+        return Ok(adopted::look(serving, context, World { pods: &pods, ..world }).await?);
+    }
     let shared = context.share(serving, &world, &types, &mut converged).await?;
     if serving.spec.suspend {
         remove(context, &live, &[], |_| true).await?;
@@ -251,9 +256,7 @@ async fn converge(serving: &Serving, context: &Context, globals: &Globals, now: 
         || seen.backend == serving.status.as_ref().and_then(|status| status.backend.clone());
     let is_ready = is_told && dapr::proxy_is_ready(context.relatives.proxy(serving).as_deref());
     if is_new && needs_proxy && !is_ready {
-        let message =
-            "the Dapr proxy of the function does not answer yet (kubectl get pods --selector=openfunction.io/proxy)";
-        seen.observed = Observed::new("Starting", "DaprProxyNotReady", message);
+        seen.observed = Observed::waits_for_proxy();
     }
     if seen.observed.state == "Running" {
         remove(context, &live, &wanted, serves).await?;
@@ -469,7 +472,8 @@ fn tell(events: &Events, serving: &Serving, before: &ServingStatus, after: &Serv
         events.publish(serving, &about, type_, state, message.to_owned());
     }
     let is_new = |type_: &str| conditions::find(&before.conditions, type_).is_none();
-    for note in after.conditions.iter().filter(|note| note.type_ != READY && is_new(&note.type_)) {
+    let is_told = |type_: &str| ![READY, ADOPTED].contains(&type_) && is_new(type_);
+    for note in after.conditions.iter().filter(|note| is_told(&note.type_)) {
         events.warning(serving, &note.type_, &note.message);
     }
 }

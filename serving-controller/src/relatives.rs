@@ -10,10 +10,7 @@ use controller_runtime::{
     watch::{Shared, Watched},
 };
 use futures::stream::BoxStream;
-use k8s_openapi::{
-    api::{apps::v1::Deployment, policy::v1::PodDisruptionBudget},
-    apimachinery::pkg::apis::meta::v1::OwnerReference,
-};
+use k8s_openapi::api::{apps::v1::Deployment, policy::v1::PodDisruptionBudget};
 use kube::{Resource, ResourceExt, api::DynamicObject, runtime::reflector::ObjectRef};
 use openfunction_proto::core::Serving;
 use serde::Serialize;
@@ -83,12 +80,6 @@ fn found<K: Watched + Serialize>(index: &Index<K>, key: &str) -> Vec<DynamicObje
     index.get(key).iter().map(|object| dynamic(&**object)).collect()
 }
 
-/// Whether the original has made a revision (FN22). Its pods answer as they are until ours do; then it goes with them.
-pub fn is_of_the_original(serving: &Serving) -> bool {
-    let of_function = |owner: &OwnerReference| owner.controller == Some(true) && owner.kind == "Function";
-    !serving.labels().contains_key(children::MANAGED_BY) && serving.owner_references().iter().any(of_function)
-}
-
 impl Relatives {
     /// Indexes the caches.
     pub fn new(caches: &Caches) -> Self {
@@ -115,7 +106,7 @@ impl Relatives {
     pub fn revisions(&self, serving: &Serving) -> Vec<Arc<Serving>> {
         let mut revisions: Vec<_> =
             of(serving, children::FUNCTION).iter().flat_map(|function| self.by_function.get(function)).collect();
-        revisions.retain(|revision| !is_of_the_original(revision));
+        revisions.retain(|revision| !children::is_of_the_original(revision));
         if revisions.is_empty() {
             // Made by hand, without a Function.
             revisions.push(Arc::new(serving.clone()));

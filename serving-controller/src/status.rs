@@ -40,6 +40,13 @@ impl Observed {
         Self::new("Running", "Running", "Running")
     }
 
+    /// It runs, and the proxy through which it is called does not answer yet.
+    pub fn waits_for_proxy() -> Self {
+        let message =
+            "the Dapr proxy of the function does not answer yet (kubectl get pods --selector=openfunction.io/proxy)";
+        Self::new("Starting", "DaprProxyNotReady", message)
+    }
+
     /// It may change by itself at a time.
     pub fn look_again_at(&mut self, at: Timestamp, now: Timestamp) {
         let left = Duration::try_from(at.duration_since(now)).unwrap_or_default();

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use controller_runtime::{
     certificates::{Certificates, Lifetimes},
-    tls,
+    storage, tls,
     watch::Shared,
     webhook::{self, BundleTarget, Webhooks},
 };
@@ -210,6 +210,53 @@ async fn objects_stored_as_v1beta1_are_listed_by_the_first_replica() {
     assert_eq!(old_functions.get("old").await.unwrap().data["spec"]["port"], 9000);
     following.abort();
     drop(converting);
+}
+
+/// What is stored is read again where nobody converts.
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_stored_as_v1beta1_are_stored_as_v1beta2() {
+    let server = ApiServer::start().unwrap();
+    let client = server.client().await.unwrap();
+    install_crds(&client, &own_crds()).await.unwrap();
+    let name = "functions.core.openfunction.io";
+    store(&client, name, "v1beta1").await;
+    let functions: Api<Function> = Api::default_namespaced(client.clone());
+    for number in 0..3 {
+        let stored = json!({"apiVersion": "core.openfunction.io/v1beta1", "kind": "Function", "metadata": {"name": format!("old-{number}")},
+            "spec": {"image": "a", "port": 9000 + number, "serving": {"runtime": "knative"}}});
+        let old_functions = old(&client, "default", "Function", "functions");
+        old_functions.create(&PostParams::default(), &serde_json::from_value(stored).unwrap()).await.unwrap();
+    }
+    store(&client, name, "v1beta2").await;
+    let converting = serve_conversion(&client).await;
+    let before = eventually("they are converted", || async { functions.list(&Default::default()).await.ok() }).await;
+    assert_eq!(storage::migrate(&client, "test", name).await.unwrap(), Some(3));
+    assert_eq!(storage::migrate(&client, "test", name).await.unwrap(), None);
+
+    drop(converting);
+    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let nobody = json!({"spec": {"conversion": {"strategy": "None", "webhook": null}}});
+    crds.patch(name, &PatchParams::default(), &Patch::Merge(nobody)).await.unwrap();
+    let after = eventually("nobody converts", || async { functions.list(&Default::default()).await.ok() }).await;
+    let told = |list: &kube::core::ObjectList<Function>| {
+        list.items.iter().map(|object| (object.metadata.generation, json!(object.spec))).collect::<Vec<_>>()
+    };
+    assert_eq!(after.items[2].spec.serving.as_ref().unwrap().http().unwrap().port, Some(9002));
+    assert_eq!(told(&after), told(&before));
+}
+
+/// Has a CRD store its objects as a version from now on.
+pub async fn store(client: &Client, crd: &str, version: &str) {
+    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let mut live = crds.get(crd).await.unwrap();
+    live.metadata.managed_fields = None;
+    live.spec.versions.iter_mut().for_each(|known| known.storage = known.name == version);
+    crds.replace(crd, &PostParams::default(), &live).await.unwrap();
+    eventually("it is stored as this version", || async {
+        let stored = crds.get(crd).await.unwrap().status?.stored_versions?;
+        stored.iter().any(|stored| stored == version).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,12 +7,18 @@ use std::{
 
 use crate::support::{ECHO, Namespace, client, get};
 
+/// A command that asks until there is an answer: a name is known to DNS, and an address to the nodes, a moment after the
+/// pod is ready.
+fn until_served(url: &str) -> [&str; 4] {
+    ["sh", "-c", r#"until wget -qO- "$0"; do sleep 1; done"#, url]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deployment_answers_by_the_name_of_its_service() {
     let namespace = Namespace::new("deployment");
     namespace.serve("hello", ECHO);
     let by_name = format!("http://hello.{}.svc.cluster.local/", namespace.name);
-    assert_eq!(namespace.run_in_pod("asks", &["wget", "-qO-", &by_name]).trim(), "hello");
+    assert_eq!(namespace.run_in_pod("asks", &until_served(&by_name)).trim(), "hello");
     // From the machine too.
     let answer = get(&client(), &format!("http://{}/", namespace.address("hello")), "hello").await.unwrap();
     assert_eq!(answer, (200, "hello".to_owned()));
@@ -72,7 +78,7 @@ spec:
 "#,
     );
     namespace.kubectl(&["rollout", "status", "statefulset", "peers", "--timeout=60s"]);
-    assert_eq!(namespace.run_in_pod("asks", &["wget", "-qO-", "http://peers-1.peers:8080/"]).trim(), "peers-1");
+    assert_eq!(namespace.run_in_pod("asks", &until_served("http://peers-1.peers:8080/")).trim(), "peers-1");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use openfunction_proto::core::{
     ServingSpec, ServingStatus, TrafficRequest, TrafficTarget,
 };
 
-use super::{BUILD_HASH, Image, Plan, World, elapsed, newest};
+use super::{BUILD_HASH, Image, Plan, World, adopt, elapsed, newest};
 use crate::{
     ABOUT, names,
     status::{self, SERVING_READY},
@@ -36,7 +36,8 @@ pub(super) fn asked(function: &Function, spec: &FunctionSpec) -> String {
     asked.as_ref().map(hash).unwrap_or_default()
 }
 
-fn revision(spec: &FunctionSpec, serving: &ServingImpl, image: &str) -> ServingSpec {
+/// The revision of an image that a Function asks for; its engine is not decided yet.
+pub(super) fn revision(spec: &FunctionSpec, serving: &ServingImpl, image: &str) -> ServingSpec {
     ServingSpec {
         version: spec.version.clone(),
         image: image.to_owned(),
@@ -94,7 +95,9 @@ pub(super) fn serve(
         spec.suspend = !plan.running.contains(&name) && world.serving(&name).is_none_or(|live| live.spec.suspend);
         let mut annotations = names::passed_on(world.function);
         annotations.extend(build_hash(world, &spec, &name, image, plan));
-        plan.servings.push(wanted_serving(world.function, annotations, spec, &name));
+        if world.serving(&name).is_none_or(|live| !children::is_of_the_original(live)) {
+            plan.servings.push(wanted_serving(world.function, annotations, spec, &name));
+        }
     }
     for name in plan.running.iter().filter(|name| plan.latest.as_ref() != Some(*name)) {
         plan.servings.extend(running(world, serving, name));
@@ -218,7 +221,7 @@ impl World<'_> {
     }
 
     /// Whether a revision answers, as it shall be now.
-    fn is_ready(&self, name: &str) -> bool {
+    pub(super) fn is_ready(&self, name: &str) -> bool {
         let Some(serving) = self.serving(name) else { return false };
         let status = serving.status.clone().unwrap_or_default();
         !serving.spec.suspend
@@ -338,7 +341,7 @@ fn kept(world: &World, live: &Serving, spec: ServingSpec) -> Serving {
 
 /// A revision as it was made, running, with what changes in place.
 fn running(world: &World, serving: &ServingImpl, name: &str) -> Option<Serving> {
-    let live = world.serving(name)?;
+    let live = world.serving(name).filter(|live| !children::is_of_the_original(live))?;
     let mut spec = ServingSpec { suspend: false, ..live.spec.clone() };
     spec.serving.scale_options = serving.scale_options.clone();
     spec.serving.timeout = serving.timeout.clone();
@@ -354,6 +357,9 @@ fn running(world: &World, serving: &ServingImpl, name: &str) -> Option<Serving> 
 /// there keeps its own, whatever the cluster or the installation's default has become (design §7).
 fn with_engine(world: &World, revision: ServingSpec, present: Option<&str>) -> (ServingSpec, String, String) {
     let (function, annotations) = (world.function.name_any(), names::passed_on(world.function));
+    if let Some(live) = adopt::taken_over(world, &revision) {
+        return (live.spec.clone(), hash_of(live), live.name_any());
+    }
     let named = |engine: Option<&str>| {
         let mut revision = revision.clone();
         if let Some(http) = revision.serving.triggers.as_mut().and_then(|triggers| triggers.http.as_mut()) {
@@ -396,8 +402,7 @@ pub(super) fn retire(world: &World, spec: &FunctionSpec, before: &FunctionStatus
             continue;
         }
         // What the original has made has its events until ours can have them.
-        let is_replaced =
-            serving.labels().contains_key(children::MANAGED_BY) || !targets.is_empty() || spec.serving.is_none();
+        let is_replaced = !children::is_of_the_original(serving) || !targets.is_empty() || spec.serving.is_none();
         // Nothing leads there, and nothing will: the traffic that was written does not.
         let is_free = is_replaced
             && !world.has_route
@@ -421,16 +426,17 @@ pub(super) fn retire(world: &World, spec: &FunctionSpec, before: &FunctionStatus
     }
     let limit = spec.serving.as_ref().map_or(0, |_| spec.revision_history_limit.unwrap_or(HISTORY));
     let mut left = usize::try_from(limit).unwrap_or_default();
-    let named = |name: &str| {
-        let mut requests = spec.serving.iter().flat_map(|serving| &serving.traffic);
-        plan.latest.as_deref() == Some(name) || requests.any(|request| request.revision.as_deref() == Some(name))
+    let named = |serving: &Serving| {
+        let (name, mut requests) = (serving.name_any(), spec.serving.iter().flat_map(|serving| &serving.traffic));
+        let is_latest = plan.latest.as_ref() == Some(&name) && !children::is_of_the_original(serving);
+        is_latest || requests.any(|request| request.revision.as_ref() == Some(&name))
     };
     // The latest keeps its name to be referred to, and one that is asked for waits for its turn; neither is history.
-    let (kept, mut gone): (Vec<_>, Vec<_>) = gone.into_iter().partition(|serving| named(&serving.name_any()));
-    kept.iter().for_each(|serving| park(world, serving, plan));
+    let (kept, mut gone): (Vec<_>, Vec<_>) = gone.into_iter().partition(|serving| named(serving));
+    kept.iter().filter(|serving| !children::is_of_the_original(serving)).for_each(|serving| park(world, serving, plan));
     gone.sort_by_key(|serving| std::cmp::Reverse((last_started(serving), serving.name_any())));
     for serving in gone {
-        if has_run(&serving) && left > 0 {
+        if has_run(&serving) && !children::is_of_the_original(&serving) && left > 0 {
             left -= 1;
             park(world, &serving, plan);
         } else {

@@ -35,7 +35,7 @@ pub use serving::{
     TelemetryExporter, TracingConfig, TracingProvider, TrafficRequest, Triggers,
 };
 pub use serving_resource::{
-    MAPPED, NOT_READY_YET, NOTES, OPTIONS_IGNORED, PASSED_ON, SCALE_TO_ZERO_UNAVAILABLE, SCALER_UNAVAILABLE,
+    ADOPTED, MAPPED, NOT_READY_YET, NOTES, OPTIONS_IGNORED, PASSED_ON, SCALE_TO_ZERO_UNAVAILABLE, SCALER_UNAVAILABLE,
     SETTINGS_UNREADABLE, ScalingStatus, Serving, ServingSpec, ServingStatus, TRIGGER_MISSING,
 };
 pub use status::{Backend, Blocker, BundleRevision, GitRevision, SourceResult};

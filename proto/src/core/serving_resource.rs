@@ -23,10 +23,19 @@ pub const SETTINGS_UNREADABLE: &str = "SettingsUnreadable";
 pub const MAPPED: &str = "Mapped";
 /// Condition of a Serving that nothing calls.
 pub const TRIGGER_MISSING: &str = "TriggerMissing";
+/// Condition of a Serving: OpenFunction 1.x has made it, and its workload stays as it is; False if that is not possible.
+pub const ADOPTED: &str = "Adopted";
 
 /// Conditions of a Serving that a user should know of, though it may well run; they stand on its Function, too.
-pub const NOTES: [&str; 6] =
-    [SCALE_TO_ZERO_UNAVAILABLE, SCALER_UNAVAILABLE, OPTIONS_IGNORED, SETTINGS_UNREADABLE, MAPPED, TRIGGER_MISSING];
+pub const NOTES: [&str; 7] = [
+    SCALE_TO_ZERO_UNAVAILABLE,
+    SCALER_UNAVAILABLE,
+    OPTIONS_IGNORED,
+    SETTINGS_UNREADABLE,
+    MAPPED,
+    TRIGGER_MISSING,
+    ADOPTED,
+];
 /// Message of a revision that was made a moment ago. A Function says the same before its Serving does, so that it need
 /// not be written again.
 pub const NOT_READY_YET: &str = "the workload is not ready yet";
@@ -106,6 +115,14 @@ pub struct ServingStatus {
     /// Between how many replicas the revision is scaled. (addition)
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scaling: Option<ScalingStatus>,
+}
+
+impl Serving {
+    /// Whether OpenFunction 1.x has made it, and its workload cannot stay as it is ([`ADOPTED`] is False).
+    pub fn is_given_up(&self) -> bool {
+        let mut conditions = self.status.iter().flat_map(|status| &status.conditions);
+        conditions.any(|condition| condition.type_ == ADOPTED && condition.status == "False")
+    }
 }
 
 /// Between how many replicas a revision is scaled: the spec's bounds, or what they mean where it says nothing or the

@@ -148,4 +148,9 @@ subjects:
   resources: [customresourcedefinitions]
   resourceNames: [{{ . }}]
   verbs: [get, patch]
+# controller-runtime/src/storage.rs: no object is stored as an older version any more.
+- apiGroups: [apiextensions.k8s.io]
+  resources: [customresourcedefinitions/status]
+  resourceNames: [{{ . }}]
+  verbs: [patch]
 {{- end }}

@@ -1,9 +1,11 @@
 //! Admission of Functions, as the chart has the API server ask for it.
 
-use std::{io::Write, net::TcpListener, process::Stdio};
+use std::{io::Write, process::Stdio};
+
+use e2e::api_server::free_ports;
 
 use super::*;
-use crate::conversion::point;
+use crate::{conversion::point, support::try_out};
 
 /// Applies a manifest; whether it was taken, and what kubectl said.
 pub(super) fn apply(world: &World, options: &[&str], manifest: &str) -> (bool, String) {
@@ -23,7 +25,7 @@ pub(super) fn apply(world: &World, options: &[&str], manifest: &str) -> (bool, S
 impl World {
     /// Has the API server ask for admission and conversion at a port where nobody listens yet.
     pub(super) async fn install_admission(&self) -> u16 {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let [port] = free_ports().unwrap();
         for mut configuration in charted(&["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"]) {
             let service = configuration["webhooks"][0]["clientConfig"]["service"].take();
             let url = format!("https://127.0.0.1:{port}{}", service["path"].as_str().unwrap());
@@ -95,4 +97,102 @@ async fn functions_are_completed_and_looked_at_and_accepted_while_nobody_answers
     controller.end().await;
     let (taken, said) = apply(&world, &[], &DEPRECATED.replace("deprecated", "after"));
     assert!(taken, "{said}");
+}
+
+/// What may stand where something else did.
+fn wrong_values() -> Vec<Value> {
+    vec![
+        json!(null),
+        json!(""),
+        json!("a b"),
+        json!("1h"),
+        json!(-1),
+        json!(0),
+        json!(70_000),
+        json!(1.5),
+        json!(true),
+        json!([]),
+        json!(["a"]),
+        json!({}),
+        json!({"name": "a"}),
+    ]
+}
+
+/// JSON pointers of everything in a value.
+fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
+    let below: Vec<_> = match value {
+        Value::Object(map) => map.iter().map(|(key, value)| (key.replace('/', "~1"), value)).collect(),
+        Value::Array(items) => items.iter().enumerate().map(|(index, value)| (index.to_string(), value)).collect(),
+        _ => Vec::new(),
+    };
+    for (key, value) in below {
+        let pointer = format!("{at}/{key}");
+        pointers(value, &pointer, found);
+        found.push(pointer);
+    }
+}
+
+/// How many of them are tried.
+const MUTANTS: usize = 2_000;
+
+/// Every place of the compatible samples with each of the wrong values, as many as are tried, spread evenly.
+fn mutants() -> Vec<Value> {
+    let mut all = Vec::new();
+    let is_function =
+        |object: &Value| object["kind"] == "Function" && object["apiVersion"] == "core.openfunction.io/v1beta2";
+    let files = crate::examples::manifests();
+    let samples = files.iter().flat_map(|file| documents(&std::fs::read_to_string(file).unwrap()).unwrap());
+    for sample in samples.filter(is_function) {
+        let mut places = Vec::new();
+        pointers(&sample["spec"], "/spec", &mut places);
+        for place in places {
+            for value in wrong_values() {
+                let mut mutant = sample.clone();
+                *mutant.pointer_mut(&place).unwrap() = value;
+                mutant["metadata"] = json!({"name": "mutant"});
+                all.push(mutant);
+            }
+        }
+    }
+    assert!(all.len() >= MUTANTS, "{}", all.len());
+    let step = all.len() as f64 / MUTANTS as f64;
+    (0..MUTANTS).map(|number| all[(number as f64 * step) as usize].clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_crd_and_the_webhooks_agree_on_what_may_be_stored() {
+    let world = World::new().await;
+    let port = world.install_admission().await;
+    let mutants = mutants();
+    let api = api_of(&world.client, &mutants[0], FUNCTIONS).await;
+    let judge = || async {
+        let mut verdicts = Vec::new();
+        for mutant in &mutants {
+            verdicts.push(try_out(&api, mutant).await.err().map(|status| status.message));
+        }
+        verdicts
+    };
+    let by_crd = judge().await;
+    let _controller = world.start_at(Which::Function, port).await;
+    let bad = DEPRECATED.replace("{A: b}", "[{name: A}]");
+    let answers = || async { apply(&world, &["--dry-run=server"], &bad).1.contains("vfunctions.of.io").then_some(()) };
+    eventually("admission works", answers).await;
+    let by_both = judge().await;
+
+    let (mut taken, mut refused, mut denied) = (0, 0, 0);
+    for ((mutant, crd), both) in mutants.iter().zip(&by_crd).zip(&by_both) {
+        match (crd, both) {
+            (None, None) => taken += 1,
+            (Some(_), Some(_)) => refused += 1,
+            // A schema cannot tell what a list and a map of parameters have in common.
+            (None, Some(said))
+                if said.contains("vfunctions.of.io") && said.contains("spec.build.shipwright.params") =>
+            {
+                denied += 1
+            }
+            _ => panic!("{mutant}\nby the CRD: {crd:?}\nwith the webhooks: {both:?}"),
+        }
+    }
+    println!("{taken} taken, {refused} refused by the CRD, {denied} by the webhook");
+    assert!(taken > 200 && refused > 200);
 }

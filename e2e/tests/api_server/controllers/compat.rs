@@ -1,7 +1,7 @@
 //! What becomes of the manifests of `docs/samples/compat`: warnings, children, conditions and addresses, as the files in
 //! `compat/` have it. `BLESS=1` writes them anew.
 
-use std::{fmt::Write, fs};
+use std::{collections::BTreeMap, fmt::Write, fs};
 
 use super::{admission::*, *};
 use crate::examples::manifests;
@@ -19,7 +19,9 @@ apiVersion: gateway.networking.k8s.io/v1beta1
 kind: ReferenceGrant
 metadata: {name: edge, namespace: gateway-infra}
 spec:
-  from: [{group: networking.openfunction.io, kind: Gateway, namespace: edge-system}]
+  from:
+    - {group: networking.openfunction.io, kind: Gateway, namespace: edge-system}
+    - {group: networking.openfunction.io, kind: Gateway, namespace: edge-two}
   to: [{group: gateway.networking.k8s.io, kind: Gateway}]
 ";
 
@@ -62,23 +64,56 @@ fn without_hashes(name: &str) -> String {
     parts.collect()
 }
 
-/// What is said of a Function, once nothing changes any more.
-async fn outcome(world: &World, name: &str, warnings: &str) -> String {
-    let mut last = (Vec::new(), Value::Null);
-    let settled = eventually(&format!("{name} settles"), || {
-        let now = (world.children(), world.kubectl(&["get", "function", name, "-o", "json"]));
-        let function: Value = serde_json::from_str(&now.1).unwrap();
-        let is_known = function.pointer("/status/observedGeneration") == function.pointer("/metadata/generation")
-            && conditions(&function).any(|(type_, _)| type_ == "Ready");
-        let now = (now.0, function["status"].clone());
+/// An object that has its condition, once nothing changes any more, neither of it nor beside it.
+async fn settled<B: PartialEq>(what: &str, type_: &str, look: impl Fn() -> (B, String)) -> Value {
+    let mut last = None;
+    eventually(&format!("{what} settles"), || {
+        let (beside, text) = look();
+        let object: Value = serde_json::from_str(&text).unwrap();
+        let generation = &object["metadata"]["generation"];
+        let mut conditions = object.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
+        let is_known =
+            conditions.any(|condition| condition["type"] == type_ && condition["observedGeneration"] == *generation);
+        let now = Some((beside, object["status"].clone()));
         let is_same = is_known && last == now;
         last = now;
         async move {
             tokio::time::sleep(Duration::from_millis(700)).await;
-            is_same.then_some(function)
+            is_same.then_some(object)
         }
     })
-    .await;
+    .await
+}
+
+/// What is said of a Gateway, and the listeners that it stands on.
+async fn gateway_outcome(world: &World, gateway: &Value) -> String {
+    let [namespace, name] = ["namespace", "name"].map(|field| gateway["metadata"][field].as_str().unwrap());
+    let kind = "gateways.networking.openfunction.io";
+    let listeners = || {
+        let all = world.kubectl(&["get", "gateways.gateway.networking.k8s.io", "-n", "gateway-infra", "-o", "json"]);
+        let all: Value = serde_json::from_str(&all).unwrap();
+        let lines = all["items"].as_array().unwrap().iter().flat_map(|on| {
+            let name = on["metadata"]["name"].as_str().unwrap().to_owned();
+            let listeners = on["spec"]["listeners"].as_array().cloned().unwrap_or_default();
+            listeners.into_iter().map(move |listener| {
+                let text = |field: &str| listener[field].as_str().unwrap_or_default().to_owned();
+                let (hostname, protocol, port) = (text("hostname"), text("protocol"), &listener["port"]);
+                format!("listener {name}/{} {protocol} {port} {hostname}", text("name")).trim_end().to_owned()
+            })
+        });
+        lines.collect::<Vec<_>>()
+    };
+    let look = || (listeners(), world.kubectl(&["get", kind, name, "-n", namespace, "-o", "json"]));
+    let settled = settled(name, "Ready", look).await;
+    let said = conditions(&settled).map(|(type_, said)| format!("{type_}: {said}"));
+    let lines = [vec![format!("Gateway {namespace}/{name}")], listeners(), said.collect()].concat();
+    lines.join("\n") + "\n"
+}
+
+/// What is said of a Function.
+async fn outcome(world: &World, name: &str, warnings: &str) -> String {
+    let look = || (world.children(), world.kubectl(&["get", "function", name, "-o", "json"]));
+    let settled = settled(name, "Ready", look).await;
     let mut text = String::new();
     for warning in warnings.lines() {
         writeln!(text, "{warning}").unwrap();
@@ -95,13 +130,15 @@ async fn outcome(world: &World, name: &str, warnings: &str) -> String {
     text
 }
 
-fn conditions(function: &Value) -> impl Iterator<Item = (&str, String)> {
-    let conditions = function.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
-    conditions.map(|condition| {
+/// By type; which one came first depends on the moment.
+fn conditions(object: &Value) -> impl Iterator<Item = (&str, String)> {
+    let conditions = object.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
+    let said = conditions.map(|condition| {
         let text = |field: &str| condition[field].as_str().unwrap_or_default();
         let message = without_hashes(text("message"));
         (text("type"), [text("status"), text("reason"), &message].join(" ").trim_end().to_owned())
-    })
+    });
+    said.collect::<BTreeMap<_, _>>().into_iter()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,6 +161,7 @@ async fn pl5_manifests_of_the_original_become_what_they_became_there() {
         let mut functions = documents(&text).unwrap();
         for gateway in functions.extract_if(.., |object| object["kind"] == "Gateway") {
             world.apply_object(&gateway).await;
+            said += &gateway_outcome(&world, &gateway).await;
         }
         functions.retain(|object| object["kind"] == "Function");
         for function in &mut functions {
@@ -143,7 +181,7 @@ async fn pl5_manifests_of_the_original_become_what_they_became_there() {
             eventually("nothing is left", || async { world.children().is_empty().then_some(()) }).await;
         }
         let golden = folder.join(file.file_stem().unwrap()).with_extension("txt");
-        if functions.is_empty() {
+        if said.is_empty() {
             continue;
         }
         if std::env::var_os("BLESS").is_some() {

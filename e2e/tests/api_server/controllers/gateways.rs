@@ -774,3 +774,52 @@ async fn n30_an_answer_that_comes_late_is_shown() {
     assert_eq!(world.api::<HttpRoute>().list(&ListParams::default()).await.unwrap().items.len(), 2);
     end(running).await;
 }
+
+/// What the original has put on the Kubernetes Gateway, by update and with its annotation (networking §6, §7.3).
+#[tokio::test(flavor = "multi_thread")]
+async fn n07_n11_listeners_of_the_original_go_when_nobody_wants_them_and_those_of_others_stay() {
+    for is_deleted_first in [false, true] {
+        let world = World::with_gateway().await;
+        let listener = |name: &str, hostname: &str, port: i32| json!({"name": name, "hostname": hostname, "port": port, "protocol": "HTTP"});
+        let (external, extra) = (listener("external", "*.ofn.io", 80), listener("extra", "*.ofn.io", 81));
+        let theirs = listener("theirs", "*.theirs.io", 80);
+        let owner = listener("http", "*.owner.io", 80);
+        // An edited annotation names what it did not put there.
+        let said = json!([external, extra, {"name": "http", "port": 80, "protocol": "HTTP"}]).to_string();
+        let annotations = json!({"networking.openfunction.io/injected-listeners": said});
+        let by = |manager: &str| PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
+        for (manager, patch) in [
+            ("somebody", json!({"spec": {"listeners": [owner, theirs]}})),
+            (
+                "manager",
+                json!({"metadata": {"annotations": annotations}, "spec": {"listeners": [owner, theirs, external, extra]}}),
+            ),
+        ] {
+            world.kubernetes_gateways().patch("front", &by(manager), &Patch::Merge(patch)).await.unwrap();
+        }
+        let finalizers = json!({"metadata": {"finalizers": ["networking.openfunction.io/finalizer"]}});
+        let gateways = world.gateways("openfunction");
+        gateways.patch("openfunction", &by("manager"), &Patch::Merge(finalizers)).await.unwrap();
+        world.patch_gateway(json!({"gatewaySpec": {"listeners": [external, extra]}})).await;
+        if is_deleted_first {
+            gateways.delete("openfunction", &DeleteParams::default()).await.unwrap();
+        }
+        let gateway = world.start(Which::Gateway).await;
+        let has = async |expected: &[&str]| {
+            eventually("the listeners", || async { (world.listeners("front").await == expected).then_some(()) }).await;
+        };
+        if !is_deleted_first {
+            has(&["external", "extra", "http", "ofn-http-internal", "ofn-http-short", "theirs"]).await;
+            let annotation = || async {
+                let front = world.kubernetes_gateway("front").await;
+                (!front.annotations().contains_key("networking.openfunction.io/injected-listeners")).then_some(())
+            };
+            eventually("the annotation goes", annotation).await;
+            world.patch_gateway(json!({"gatewaySpec": {"listeners": [external]}})).await;
+            has(&["external", "http", "ofn-http-internal", "ofn-http-short", "theirs"]).await;
+            gateways.delete("openfunction", &DeleteParams::default()).await.unwrap();
+        }
+        has(&["http", "theirs"]).await;
+        end(vec![gateway]).await;
+    }
+}

@@ -144,7 +144,7 @@ fn ou14_every_event_of_a_topic_is_handled_by_way_of_sidecars() {
 
 /// A function of nobody's framework: it speaks Dapr's HTTP protocol, and counts in Redis what comes of each topic, and what
 /// it handles. It cannot handle odd numbers of topics whose names end with `FAILS`.
-const COUNTER: &str = r#"
+pub(super) const COUNTER: &str = r#"
 import http.server, json, os, socket
 
 REDIS, KEY, FAILS = os.environ["REDIS"], os.environ["KEY"], os.environ.get("FAILS")

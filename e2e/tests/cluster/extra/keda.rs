@@ -4,7 +4,8 @@ use e2e::{cache::run, local::git::NAMESPACE};
 
 use crate::support::{ECHO, Namespace, eventually};
 
-fn redis(namespace: &Namespace, command: &[&str]) -> String {
+/// What the shared Redis says.
+pub(super) fn redis(namespace: &Namespace, command: &[&str]) -> String {
     let mut arguments = vec!["-n", NAMESPACE, "exec", "deployment/redis", "--", "redis-cli"];
     arguments.extend(command);
     run(namespace.cluster.kubectl().args(arguments)).unwrap()

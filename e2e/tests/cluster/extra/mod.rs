@@ -10,6 +10,7 @@ mod go_functions;
 mod keda;
 mod many_builds;
 mod metrics;
+mod migration;
 mod scaled_object;
 mod shipwright;
 mod traefik;

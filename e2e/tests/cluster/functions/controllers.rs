@@ -13,12 +13,17 @@ use super::product;
 /// Largest image of a controller, compressed as registries keep them.
 const LARGEST: usize = 20_000_000;
 
+/// The digest of an image in the local registry.
+pub fn digest(cluster: &Cluster, image: &str) -> String {
+    let (repository, tag) = image.split_once('/').unwrap().1.rsplit_once(':').unwrap();
+    let repositories = cluster.registry_storage().join("docker/registry/v2/repositories");
+    fs::read_to_string(repositories.join(repository).join("_manifests/tags").join(tag).join("current/link")).unwrap()
+}
+
 /// The size of an image in the local registry, which keeps it as it is: compressed, and config left out.
 fn size(cluster: &Cluster, image: &str) -> usize {
-    let (repository, tag) = image.split_once('/').unwrap().1.rsplit_once(':').unwrap();
     let storage = cluster.registry_storage().join("docker/registry/v2");
-    let link = storage.join("repositories").join(repository).join("_manifests/tags").join(tag).join("current/link");
-    let digest = fs::read_to_string(link).unwrap();
+    let digest = digest(cluster, image);
     let blob = |digest: &str| {
         let hex = digest.strip_prefix("sha256:").unwrap();
         storage.join("blobs/sha256").join(&hex[..2]).join(hex).join("data")

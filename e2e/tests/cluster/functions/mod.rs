@@ -6,6 +6,7 @@ mod controllers;
 mod engines;
 mod failures;
 mod how_to;
+pub mod migration;
 mod reinstall;
 mod revisions;
 pub mod routes;
@@ -91,14 +92,11 @@ impl Deployed {
     }
 
     pub fn object(&self) -> Value {
-        serde_json::from_str(&self.namespace.kubectl(&["get", "fn", &self.name, "-o", "json"])).unwrap()
+        object_of(&self.namespace, &self.name)
     }
 
     pub fn condition(&self, type_: &str) -> Value {
-        let object = self.object();
-        let conditions = object.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
-        let is_asked = |c: &Value| c["type"] == type_ && c["observedGeneration"] == object["metadata"]["generation"];
-        conditions.into_iter().find(is_asked).unwrap_or_default()
+        condition_of(&self.object(), type_)
     }
 
     /// Waits as a user would.
@@ -161,6 +159,18 @@ impl Deployed {
         let address = addresses.split_whitespace().next().unwrap();
         self.namespace.run_in_pod("asks", &["wget", "-qO-", address]).trim().to_owned()
     }
+}
+
+/// A Function.
+fn object_of(namespace: &Namespace, name: &str) -> Value {
+    serde_json::from_str(&namespace.kubectl(&["get", "fn", name, "-o", "json"])).unwrap()
+}
+
+/// A condition of a Function that speaks of its present generation.
+fn condition_of(object: &Value, type_: &str) -> Value {
+    let conditions = object.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+    let is_asked = |c: &Value| c["type"] == type_ && c["observedGeneration"] == object["metadata"]["generation"];
+    conditions.into_iter().find(is_asked).unwrap_or_default()
 }
 
 /// Where the gateway is reached from the machine.
