@@ -108,3 +108,8 @@ async fn ev3_two_replicas_of_a_schedule_give_each_event_once() {
         eventually("both replicas work", delivered).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ev53_every_form_of_an_event_is_read() {
+    stories::forms(broker().await, &[Mode::Binary, Mode::Structured, Mode::Inner]).await;
+}

@@ -9,6 +9,8 @@ use std::{
 use event_bus::{
     bus::{Bus, Error, Owner, Start, Subscription},
     cloudevent::Event,
+    inner::unwrapped,
+    wire::Mode,
 };
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
@@ -52,7 +54,7 @@ async fn publish(bus: &Arc<dyn Bus>, topic: &str, numbers: Range<usize>) {
 
 /// Publishes an event, again and again until that is confirmed.
 pub async fn publish_one(bus: &Arc<dyn Bus>, topic: &str, event: Event) {
-    while let Err(error) = bus.publish(topic, &event, &event.id).await {
+    while let Err(error) = bus.publish(topic, &event, Mode::Structured, &event.id).await {
         assert!(matches!(error, Error::Unavailable(_)), "{error}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -193,7 +195,7 @@ pub async fn back_pressure(broker: Broker) {
     until_ready(port).await;
     let at_rest = trigger.memory() >> 20;
     for number in 0..100 {
-        broker.bus.publish(A, &event(number, 1_000_000), &number.to_string()).await.unwrap();
+        broker.bus.publish(A, &event(number, 1_000_000), Mode::Structured, &number.to_string()).await.unwrap();
     }
     until_received(port, 4).await;
     // Those that came are tried again and again. If all of them could come, they would be there by then.
@@ -214,4 +216,20 @@ async fn until_received(port: u16, number: u64) {
         (counts.map(|(_, count)| count.parse::<u64>().unwrap()).sum::<u64>() >= number).then_some(())
     };
     eventually("the events are received", received).await;
+}
+
+/// Events come back as they were, whatever form they have on the bus.
+pub async fn forms(broker: Broker, modes: &[Mode]) {
+    let mut consumer = broker.bus.subscribe(&all_of(A)).await.unwrap();
+    let mut sent = event(7, 64);
+    sent.content_type = Some("text/csv".to_owned());
+    sent.attributes.insert("subject".to_owned(), "büro 100%".into());
+    for mode in modes {
+        broker.bus.publish(A, &sent, *mode, &format!("{mode:?}")).await.unwrap();
+        let delivery = consumer.next().await.unwrap();
+        assert_eq!(delivery.message.body == sent.data.clone().unwrap(), *mode == Mode::Binary, "{mode:?}");
+        let came = delivery.event().unwrap();
+        assert_eq!(if *mode == Mode::Inner { unwrapped(came) } else { came }, sent, "{mode:?}");
+        delivery.handled().await.unwrap();
+    }
 }

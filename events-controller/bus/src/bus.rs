@@ -6,12 +6,11 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 
 use crate::{
     cloudevent::{self, Event},
-    wire::{Message, Protocol},
+    wire::{Message, Mode, Protocol},
 };
 
 /// How long a topic is kept, unless a bus says otherwise: as long as Kafka does.
@@ -24,7 +23,13 @@ pub trait Bus: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// The broker did not say that it keeps the event; it may keep it nevertheless.
-    fn publish<'a>(&'a self, topic: &'a str, event: &'a Event, attempt: &'a str) -> BoxFuture<'a, Result<(), Error>>;
+    fn publish<'a>(
+        &'a self,
+        topic: &'a str,
+        event: &'a Event,
+        mode: Mode,
+        attempt: &'a str,
+    ) -> BoxFuture<'a, Result<(), Error>>;
 
     /// Begins to take the events of a topic, or goes on where its group has been.
     ///
@@ -195,9 +200,4 @@ pub fn both<'a, A, B>(
         (Some(_), None) => Err(Error::Refused(format!("{second}: Required value: {first} is set"))),
         (None, Some(_)) => Err(Error::Refused(format!("{first}: Required value: {second} is set"))),
     }
-}
-
-/// An event as it goes to a bus: structured, so that the pub/sub components of Dapr read it (goals EV53).
-pub(crate) fn structured(event: &Event) -> Bytes {
-    event.to_json().into()
 }

@@ -14,6 +14,9 @@ use serde_json::{Value, value::RawValue};
 /// Media type of one event in the JSON format.
 pub const STRUCTURED_JSON: &str = "application/cloudevents+json";
 
+/// Media type of JSON.
+pub const JSON: &str = "application/json";
+
 /// The version of CloudEvents that is spoken.
 pub const SPEC_VERSION: &str = "1.0";
 

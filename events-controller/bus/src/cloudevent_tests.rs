@@ -141,6 +141,22 @@ proptest! {
     }
 
     #[test]
+    fn no_event_that_was_damaged_panics(
+        event in any_event(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+    ) {
+        let mut json = crate::inner::wrapped(&event).to_json();
+        for (at, byte) in changes {
+            let at = at.index(json.len());
+            json[at] = byte;
+        }
+        if let Ok(event) = Event::from_json(&json) {
+            let event = crate::inner::unwrapped(event);
+            prop_assert!(Event::from_json(&event.to_json()).is_ok(), "what is read can be written: {event:?}");
+        }
+    }
+
+    #[test]
     fn no_input_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), text in "[{}\\[\\]\",:a-z0-9 ]{0,80}") {
         let _ = Event::from_json(&bytes);
         let _ = Event::from_json(text.as_bytes());

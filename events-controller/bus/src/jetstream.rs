@@ -26,10 +26,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    bus::{Bus, Consumer, Delivery, Error, Lag, RETENTION, Receipt, Start, Subscription, both, locked, structured},
-    cloudevent::{Event, STRUCTURED_JSON},
+    bus::{Bus, Consumer, Delivery, Error, Lag, RETENTION, Receipt, Start, Subscription, both, locked},
+    cloudevent::Event,
     files::secret,
-    wire::{ENCODED, Message, Protocol},
+    wire::{ENCODED, Message, Mode, Protocol},
 };
 
 /// Where JetStream is, and how it is spoken to.
@@ -145,12 +145,14 @@ impl JetStream {
         Ok(())
     }
 
-    async fn publish_event(&self, topic: &str, event: &Event, attempt: &str) -> Result<(), Error> {
+    async fn publish_event(&self, topic: &str, event: &Event, mode: Mode, attempt: &str) -> Result<(), Error> {
         self.keep(topic).await?;
-        let body = structured(event);
-        let size = body.len();
+        let message = Protocol::Nats.encode(event, mode);
+        let size = message.body.len();
         let mut headers = HeaderMap::new();
-        headers.insert("content-type", STRUCTURED_JSON);
+        for (name, value) in &message.headers {
+            headers.insert(name.as_str(), value.as_str());
+        }
         headers.insert(NATS_MESSAGE_ID, message_id(topic, attempt));
         let failed = |error: jetstream::context::PublishError| match error.kind() {
             PublishErrorKind::MaxPayloadExceeded => Error::TooLarge { size, reason: error.to_string() },
@@ -161,7 +163,8 @@ impl JetStream {
             }
             _ => Error::Unavailable(format!("topic {topic:?}: {error}")),
         };
-        let confirmation = self.context.publish_with_headers(topic.to_owned(), headers, body).await.map_err(failed)?;
+        let confirmation =
+            self.context.publish_with_headers(topic.to_owned(), headers, message.body).await.map_err(failed)?;
         confirmation.await.map(drop).map_err(failed)
     }
 
@@ -229,8 +232,14 @@ fn without_password(url: &str) -> String {
 }
 
 impl Bus for JetStream {
-    fn publish<'a>(&'a self, topic: &'a str, event: &'a Event, attempt: &'a str) -> BoxFuture<'a, Result<(), Error>> {
-        self.publish_event(topic, event, attempt).boxed()
+    fn publish<'a>(
+        &'a self,
+        topic: &'a str,
+        event: &'a Event,
+        mode: Mode,
+        attempt: &'a str,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        self.publish_event(topic, event, mode, attempt).boxed()
     }
 
     fn subscribe<'a>(&'a self, subscription: &'a Subscription) -> BoxFuture<'a, Result<Box<dyn Consumer>, Error>> {

@@ -31,10 +31,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::{
-    bus::{Bus, Consumer, Delivery, Error, Lag, Owner, Receipt, Start, Subscription, both, locked, structured},
-    cloudevent::{Event, STRUCTURED_JSON},
+    bus::{Bus, Consumer, Delivery, Error, Lag, Owner, Receipt, Start, Subscription, both, locked},
+    cloudevent::Event,
     files::{read, secret},
-    wire::{Message, Protocol},
+    wire::{Message, Mode, Protocol},
 };
 use ledger::Ledger;
 
@@ -201,11 +201,12 @@ impl KafkaBus {
         described.transpose().map(drop).map_err(|error| problem(&what, &error))
     }
 
-    async fn publish_event(&self, topic: &str, event: &Event) -> Result<(), Error> {
+    async fn publish_event(&self, topic: &str, event: &Event, mode: Mode) -> Result<(), Error> {
         self.keep(topic).await?;
-        let body = structured(event);
+        let Message { headers, body } = Protocol::Kafka.encode(event, mode);
         let size = body.len();
-        let mut record = Record::new(topic, body).header("content-type", STRUCTURED_JSON);
+        let mut record =
+            headers.into_iter().fold(Record::new(topic, body), |record, (name, value)| record.header(name, value));
         if let Some(key) = event.attributes.get("partitionkey") {
             record = record.key(key.to_string());
         }
@@ -267,8 +268,14 @@ impl KafkaBus {
 }
 
 impl Bus for KafkaBus {
-    fn publish<'a>(&'a self, topic: &'a str, event: &'a Event, _: &'a str) -> BoxFuture<'a, Result<(), Error>> {
-        self.publish_event(topic, event).boxed()
+    fn publish<'a>(
+        &'a self,
+        topic: &'a str,
+        event: &'a Event,
+        mode: Mode,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        self.publish_event(topic, event, mode).boxed()
     }
 
     fn subscribe<'a>(&'a self, subscription: &'a Subscription) -> BoxFuture<'a, Result<Box<dyn Consumer>, Error>> {

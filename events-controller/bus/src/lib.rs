@@ -5,6 +5,7 @@ pub mod bus;
 pub mod cloudevent;
 pub mod config;
 pub mod files;
+pub mod inner;
 pub mod jetstream;
 pub mod kafka;
 pub mod memory;

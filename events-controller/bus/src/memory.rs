@@ -11,9 +11,9 @@ use futures::future::{BoxFuture, FutureExt};
 use tokio::sync::Notify;
 
 use crate::{
-    bus::{Bus, Consumer, Delivery, Error, Lag, Receipt, Start, Subscription, locked, structured},
+    bus::{Bus, Consumer, Delivery, Error, Lag, Receipt, Start, Subscription, locked},
     cloudevent::Event,
-    wire::{Message, Protocol},
+    wire::{Message, Mode, Protocol},
 };
 
 /// The bus.
@@ -79,8 +79,14 @@ impl Memory {
 }
 
 impl Bus for Memory {
-    fn publish<'a>(&'a self, topic: &'a str, event: &'a Event, _: &'a str) -> BoxFuture<'a, Result<(), Error>> {
-        self.publish_raw(topic, structured(event));
+    fn publish<'a>(
+        &'a self,
+        topic: &'a str,
+        event: &'a Event,
+        mode: Mode,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        self.publish_raw(topic, Protocol::Nats.encode(event, mode).body);
         async { Ok(()) }.boxed()
     }
 

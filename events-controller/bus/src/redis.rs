@@ -24,10 +24,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::{
-    bus::{Bus, Consumer, Delivery, Error, Lag, RETENTION, Receipt, Start, Subscription, both, locked, structured},
+    bus::{Bus, Consumer, Delivery, Error, Lag, RETENTION, Receipt, Start, Subscription, both, locked},
     cloudevent::Event,
     files::{read, secret},
-    wire::{Message, Protocol},
+    wire::{Message, Mode, Protocol},
 };
 
 /// Where Redis is, and how it is spoken to.
@@ -161,11 +161,16 @@ impl RedisStreams {
         Ok(Self { client, commands, address })
     }
 
-    async fn publish_event(&self, topic: &str, event: &Event) -> Result<(), Error> {
+    async fn publish_event(&self, topic: &str, event: &Event, mode: Mode) -> Result<(), Error> {
+        if mode == Mode::Binary {
+            let reason =
+                "contentMode: Unsupported value: \"binary\": an entry of Redis Streams has no headers, use structured";
+            return Err(Error::Refused(reason.to_owned()));
+        }
         let oldest = now().saturating_sub(RETENTION).as_millis();
         let trim = StreamTrimStrategy::minid(StreamTrimmingMode::Approx, oldest.to_string());
         let options = StreamAddOptions::default().trim(trim);
-        let body = structured(event);
+        let body = Protocol::Http.encode(event, mode).body;
         let added = self.commands.clone().xadd_options(topic, "*", &[(DATA, &body[..])], &options).await;
         added.map(drop).map_err(|error| problem(&format!("topic {topic:?}"), &error))
     }
@@ -206,8 +211,14 @@ fn now() -> Duration {
 }
 
 impl Bus for RedisStreams {
-    fn publish<'a>(&'a self, topic: &'a str, event: &'a Event, _: &'a str) -> BoxFuture<'a, Result<(), Error>> {
-        self.publish_event(topic, event).boxed()
+    fn publish<'a>(
+        &'a self,
+        topic: &'a str,
+        event: &'a Event,
+        mode: Mode,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        self.publish_event(topic, event, mode).boxed()
     }
 
     fn subscribe<'a>(&'a self, subscription: &'a Subscription) -> BoxFuture<'a, Result<Box<dyn Consumer>, Error>> {

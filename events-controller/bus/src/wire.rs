@@ -5,8 +5,13 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use crate::cloudevent::{Attribute, Error, Event, STRUCTURED_JSON, is_structured};
+use crate::{
+    cloudevent::{Attribute, Error, Event, STRUCTURED_JSON, is_structured},
+    inner,
+};
 
 /// A protocol with headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,14 +26,17 @@ pub enum Protocol {
     Mqtt,
 }
 
-/// How an event becomes a message.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How an event becomes a message: a content mode of CloudEvents, or the form of the original (goals EV53).
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Mode {
     /// The body is the data, headers have the attributes.
-    #[default]
     Binary,
     /// The body is the event in the JSON format.
     Structured,
+    /// As `structured`, and its data is an event in which the data is encoded, as OpenFunction 1.x and its functions
+    /// frameworks have it.
+    Inner,
 }
 
 /// What is sent.
@@ -40,12 +48,13 @@ pub struct Message {
     pub body: Bytes,
 }
 
-const CONTENT_TYPE: &str = "content-type";
+/// The header of the media type of the body.
+pub const CONTENT_TYPE: &str = "content-type";
 
 impl Message {
-    /// An event in the JSON format, of a broker that has no headers.
+    /// An event in the JSON format.
     pub(crate) fn structured(body: Bytes) -> Self {
-        Self { headers: vec![(CONTENT_TYPE.to_owned(), STRUCTURED_JSON.to_owned())], body }
+        Self { headers: vec![(CONTENT_TYPE.to_owned(), format!("{STRUCTURED_JSON}; charset=UTF-8"))], body }
     }
 }
 
@@ -68,9 +77,10 @@ impl Protocol {
 
     /// The message of an event.
     pub fn encode(self, event: &Event, mode: Mode) -> Message {
-        if mode == Mode::Structured {
-            let content_type = format!("{STRUCTURED_JSON}; charset=UTF-8");
-            return Message { headers: vec![(CONTENT_TYPE.to_owned(), content_type)], body: event.to_json().into() };
+        match mode {
+            Mode::Binary => {}
+            Mode::Structured => return Message::structured(event.to_json().into()),
+            Mode::Inner => return Message::structured(inner::wrapped(event).to_json().into()),
         }
         let encoded = |value: String| match self.is_percent_encoded() {
             true => utf8_percent_encode(&value, ENCODED).to_string(),

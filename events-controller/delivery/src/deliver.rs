@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use event_bus::{
     bus::{self, Bus},
     cloudevent::{Attribute, Event},
-    wire::{Mode, Protocol},
+    wire::{CONTENT_TYPE, Mode, Protocol},
 };
 use reqwest::{Client, StatusCode, header::RETRY_AFTER};
 use schemars::JsonSchema;
@@ -30,6 +30,8 @@ pub struct Policy {
     #[serde(with = "duration")]
     #[schemars(with = "duration::Text")]
     pub timeout: Duration,
+    /// How events are sent, if not `binary` to a sink and `structured` to a topic.
+    pub content_mode: Option<Mode>,
 }
 
 /// How pauses grow.
@@ -54,6 +56,7 @@ impl Default for Policy {
             backoff_policy: BackoffPolicy::Exponential,
             backoff_delay: Duration::from_millis(100),
             timeout: Duration::from_secs(30),
+            content_mode: None,
         }
     }
 }
@@ -208,8 +211,8 @@ impl Deliverer {
         let mut failed = 0;
         loop {
             let tried = match destination {
-                Destination::Sink(url) => self.post(url, event, policy.timeout).await,
-                Destination::Topic(topic) => self.publish(subscriber, topic, event).await,
+                Destination::Sink(url) => self.post(url, event, policy).await,
+                Destination::Topic(topic) => self.publish(subscriber, topic, event, policy).await,
             };
             let Err(failure) = tried else { return Ok(()) };
             if !failure.is_passing || failed >= retry {
@@ -224,12 +227,12 @@ impl Deliverer {
         }
     }
 
-    async fn post(&self, url: &str, event: &Event, timeout: Duration) -> Result<(), Failure> {
-        let message = Protocol::Http.encode(event, Mode::Binary);
-        let mut request = self.client.post(url).timeout(timeout).body(message.body);
-        if event.content_type.is_none() {
+    async fn post(&self, url: &str, event: &Event, policy: &Policy) -> Result<(), Failure> {
+        let message = Protocol::Http.encode(event, policy.content_mode.unwrap_or(Mode::Binary));
+        let mut request = self.client.post(url).timeout(policy.timeout).body(message.body);
+        if !message.headers.iter().any(|(name, _)| name == CONTENT_TYPE) {
             // As the original says it.
-            request = request.header("content-type", "application/json; charset=utf-8");
+            request = request.header(CONTENT_TYPE, "application/json; charset=utf-8");
         }
         for (name, value) in &message.headers {
             request = request.header(name, value);
@@ -259,10 +262,12 @@ impl Deliverer {
         })
     }
 
-    async fn publish(&self, subscriber: usize, topic: &str, event: &Event) -> Result<(), Failure> {
+    async fn publish(&self, subscriber: usize, topic: &str, event: &Event, policy: &Policy) -> Result<(), Failure> {
         let attempt = format!("{}/{subscriber}/{}/{}", self.name, event.source, event.id);
+        // Structured, so that the pub/sub components of Dapr read it (goals EV53).
+        let mode = policy.content_mode.unwrap_or(Mode::Structured);
         let published = match &self.bus {
-            Some(bus) => bus.publish(topic, event, &attempt).await,
+            Some(bus) => bus.publish(topic, event, mode, &attempt).await,
             None => Err(bus::Error::Refused("there is no bus".to_owned())),
         };
         let problem = published.as_ref().err().filter(|error| !matches!(error, bus::Error::TooLarge { .. }));

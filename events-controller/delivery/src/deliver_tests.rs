@@ -5,6 +5,7 @@ use std::sync::{
 
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, routing::post};
 use event_bus::memory::Memory;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -54,6 +55,10 @@ fn policy() -> Policy {
 }
 
 async fn delivered(to: &str, dead_letters: &[Destination]) -> Outcome {
+    delivered_by(&policy(), to, dead_letters).await
+}
+
+async fn delivered_by(policy: &Policy, to: &str, dead_letters: &[Destination]) -> Outcome {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let deliverer = Deliverer {
         client: client().unwrap(),
@@ -61,7 +66,7 @@ async fn delivered(to: &str, dead_letters: &[Destination]) -> Outcome {
         name: "n-t".to_owned(),
         metrics: Arc::new(Metrics::new("test").unwrap()),
     };
-    deliverer.deliver(0, (&event(), 0), &Destination::Sink(to.to_owned()), dead_letters, &policy()).await
+    deliverer.deliver(0, (&event(), 0), &Destination::Sink(to.to_owned()), dead_letters, policy).await
 }
 
 #[tokio::test]
@@ -79,6 +84,24 @@ async fn ev36_a_sink_gets_the_data_and_the_attributes() {
         (&headers["traceparent"], &headers["ce-traceparent"]),
         (&TRACE.parse().unwrap(), &TRACE.parse().unwrap())
     );
+}
+
+#[tokio::test]
+async fn ev53_a_sink_gets_the_form_that_it_asks_for() {
+    let (url, seen) = receiver(&[202]).await;
+    for (mode, data) in [(Mode::Structured, json!({"a": 1})), (Mode::Inner, Value::Null)] {
+        let policy = Policy { content_mode: Some(mode), ..policy() };
+        assert_eq!(delivered_by(&policy, &url, &[]).await, Outcome::Delivered);
+        let (headers, body) = seen.lock().unwrap().pop().unwrap();
+        assert_eq!(headers["content-type"], "application/cloudevents+json; charset=UTF-8");
+        assert!(!headers.contains_key("ce-id") && headers.contains_key("traceparent"));
+        let mut sent: Value = serde_json::from_slice(&body).unwrap();
+        if mode == Mode::Inner {
+            assert_eq!(sent["data"]["data"]["userData"].take(), "eyJhIjoxfQ==");
+            sent["data"].take();
+        }
+        assert_eq!((&sent["id"], &sent["data"]), (&json!("1"), &data));
+    }
 }
 
 #[tokio::test]
@@ -126,11 +149,12 @@ impl Bus for Refusing {
         &'a self,
         topic: &'a str,
         event: &'a Event,
+        mode: Mode,
         attempt: &'a str,
     ) -> futures::future::BoxFuture<'a, Result<(), bus::Error>> {
         match self.1.fetch_add(1, Ordering::Relaxed) {
             0..3 => Box::pin(async { Err(bus::Error::Refused("no permission".to_owned())) }),
-            _ => self.0.publish(topic, event, attempt),
+            _ => self.0.publish(topic, event, mode, attempt),
         }
     }
 

@@ -13,7 +13,7 @@ use axum::{
 };
 use event_bus::{
     bus::{Delivery, Error, Receipt},
-    cloudevent::{Attribute, Event},
+    cloudevent::{Attribute, Event, JSON},
     files::secret,
     wire::{Message, Protocol},
 };
@@ -228,7 +228,7 @@ impl Hook {
         let type_ = text(headers, "x-github-event").ok_or("X-GitHub-Event: Required value")?;
         let id = text(headers, "x-github-delivery").ok_or("X-GitHub-Delivery: Required value")?;
         let json = json(headers, &body)?;
-        let mut event = self.maker.plain(id, at, Some("application/json".to_owned()), json.0);
+        let mut event = self.maker.plain(id, at, Some(JSON.to_owned()), json.0);
         event.type_ = format!("com.github.{type_}");
         if let Some(url) = json.1.pointer("/repository/url").and_then(Value::as_str) {
             event.source = url.to_owned();
@@ -243,7 +243,7 @@ impl Hook {
         let id = text(headers, "idempotency-key").or_else(|| text(headers, "x-gitlab-event-uuid"));
         let id = id.map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
         let json = json(headers, &body)?;
-        let mut event = self.maker.plain(&id, at, Some("application/json".to_owned()), json.0);
+        let mut event = self.maker.plain(&id, at, Some(JSON.to_owned()), json.0);
         let kind = json.1.get("object_kind").and_then(Value::as_str).map(str::to_owned);
         event.type_ = format!("com.gitlab.{}", kind.unwrap_or_else(|| name.to_lowercase().replace(' ', "_")));
         let url = ["/project/web_url", "/repository/homepage"].iter().find_map(|at| json.1.pointer(at)?.as_str());
@@ -271,7 +271,7 @@ impl Hook {
         let id = ["/responseElements/x-amz-request-id", "/responseElements/x-amz-id-2", "/s3/object/sequencer"];
         let id: Vec<_> = id.iter().filter_map(|path| text(path)).collect();
         let id = if id.is_empty() { Uuid::new_v4().to_string() } else { id.join(".") };
-        let mut event = self.maker.plain(&id, at, Some("application/json".to_owned()), record.to_string().into());
+        let mut event = self.maker.plain(&id, at, Some(JSON.to_owned()), record.to_string().into());
         event.type_ = format!("com.amazonaws.s3.{}", name.trim_start_matches("s3:"));
         let (of, region) = (text("/eventSource").unwrap_or("aws:s3"), text("/awsRegion").unwrap_or_default());
         event.source =

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use event_bus::wire::Mode;
 use event_conditions::Condition;
 use event_delivery::{
     deliver::{Destination, Policy},
@@ -61,6 +62,20 @@ fn redelivery() -> Duration {
 pub struct Input {
     /// Its topic on the bus: `<namespace>-<eventSource>-<event>`.
     pub topic: String,
+    /// `inner` if its events have the form of OpenFunction 1.x; the others are told by themselves.
+    #[serde(default)]
+    pub content_mode: Option<Mode>,
+}
+
+/// What a topic is to a Trigger.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Topic {
+    /// Its name on the bus.
+    pub name: String,
+    /// The inputs that it stands for, by their index.
+    pub inputs: Vec<usize>,
+    /// Whether its events have the form of OpenFunction 1.x.
+    pub is_inner: bool,
 }
 
 /// Who gets events, and when.
@@ -114,14 +129,16 @@ pub struct Invalid {
 }
 
 impl Config {
-    /// The topics, each with the inputs that it stands for, by their index.
-    pub fn topics(&self) -> Vec<(String, Vec<usize>)> {
-        let mut topics: Vec<(String, Vec<usize>)> = Vec::new();
+    /// The topics.
+    pub fn topics(&self) -> Vec<Topic> {
+        let mut topics: Vec<Topic> = Vec::new();
         for (index, input) in self.inputs.values().enumerate() {
-            match topics.iter_mut().find(|(topic, _)| *topic == input.topic) {
-                Some((_, inputs)) => inputs.push(index),
-                None => topics.push((input.topic.clone(), vec![index])),
-            }
+            let at = topics.iter().position(|topic| topic.name == input.topic).unwrap_or_else(|| {
+                topics.push(Topic { name: input.topic.clone(), ..Topic::default() });
+                topics.len() - 1
+            });
+            topics[at].inputs.push(index);
+            topics[at].is_inner |= input.content_mode == Some(Mode::Inner);
         }
         topics
     }

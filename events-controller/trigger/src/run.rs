@@ -6,6 +6,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use event_bus::{
     bus::{Bus, Delivery, Owner, Start, Subscription},
     cloudevent::Event,
+    inner::unwrapped,
     wire::Message,
 };
 use event_delivery::{
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::{
-    config::{Config, Invalid},
+    config::{self, Config, Invalid},
     engine::{Engine, Millis},
 };
 
@@ -63,15 +64,14 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), Invalid> {
     let topics = config.topics();
-    let inputs: Vec<_> = topics.iter().map(|(_, inputs)| inputs.clone()).collect();
+    let inputs: Vec<_> = topics.iter().map(|topic| topic.inputs.clone()).collect();
     let engine = Engine::new(config.conditions()?, &inputs, config.window, config.semantics());
-    let names = topics.iter().map(|(topic, _)| topic.clone()).collect();
     let (given, events) = mpsc::channel(1);
     let room = Room::default();
     let mut takers = Takers::default();
-    for (index, (topic, _)) in topics.into_iter().enumerate() {
+    for (index, topic) in topics.iter().enumerate() {
         let subscription = Subscription {
-            topic,
+            topic: topic.name.clone(),
             group: config.name.clone(),
             in_flight: config.in_flight.max(1),
             start: if config.from_the_beginning { Start::All } else { Start::New },
@@ -93,7 +93,7 @@ pub async fn run(
     let (bus, name) = (Some(bus), config.name.clone());
     let deliverer = Arc::new(Deliverer { client, bus, name, metrics: metrics.clone() });
     let work = Work {
-        topics: names,
+        topics,
         engine,
         subscribers: subscribers.collect(),
         deliverer,
@@ -114,7 +114,7 @@ const MALFORMED: &str = "io.openfunction.trigger.malformed";
 
 struct Work {
     /// By their index.
-    topics: Vec<String>,
+    topics: Vec<config::Topic>,
     engine: Engine<Number>,
     subscribers: Vec<Arc<Subscriber>>,
     deliverer: Arc<Deliverer>,
@@ -189,10 +189,11 @@ impl Work {
         self.last += 1;
         let number = self.last;
         let event = match delivery.event() {
+            Ok(event) if self.topics[topic].is_inner => Arc::new(unwrapped(event)),
             Ok(event) => Arc::new(event),
             Err(error) => {
                 self.metrics.malformed();
-                warn!(topic = self.topics[topic], id = delivery.id, "what is on the bus is no event: {error}");
+                warn!(topic = self.topics[topic].name, id = delivery.id, "what is on the bus is no event: {error}");
                 let running = self.bury(topic, number, &delivery, error.to_string());
                 self.open
                     .insert(number, Open { delivery, running, is_held: false, room: Some(room), releases: vec![] });
@@ -233,7 +234,7 @@ impl Work {
     fn bury(&mut self, topic: usize, number: Number, delivery: &Delivery, reason: String) -> usize {
         let event = Arc::new(Event {
             id: delivery.id.clone(),
-            source: self.topics[topic].clone(),
+            source: self.topics[topic].name.clone(),
             type_: MALFORMED.to_owned(),
             content_type: Some("application/octet-stream".to_owned()),
             data: Some(delivery.message.body.clone()),

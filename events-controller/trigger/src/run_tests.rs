@@ -1,5 +1,5 @@
 use axum::{Router, extract::State, http::HeaderMap, routing::post};
-use event_bus::memory::Memory;
+use event_bus::{memory::Memory, wire::Mode};
 
 use super::*;
 
@@ -7,7 +7,7 @@ use super::*;
 const NOWHERE: &str = "http://127.0.0.1:1/";
 
 fn config(subscriber: &str) -> Config {
-    let inputs = r#""a": {"topic": "a"}, "b": {"topic": "b"}"#;
+    let inputs = r#""a": {"topic": "a"}, "b": {"topic": "b"}, "old": {"topic": "old", "contentMode": "inner"}"#;
     let bus = r#"{"jetStream": {"url": ""}}"#;
     let text = format!(
         r#"{{"name": "n-t", "bus": {bus}, "inputs": {{{inputs}}}, "fromTheBeginning": true, "subscribers": [{subscriber}]}}"#
@@ -17,7 +17,7 @@ fn config(subscriber: &str) -> Config {
 
 async fn publish(bus: &Memory, topic: &str, id: &str) {
     let event = Event { id: id.to_owned(), source: "s".to_owned(), type_: "t".to_owned(), ..Event::default() };
-    bus.publish(topic, &event, id).await.unwrap();
+    bus.publish(topic, &event, Mode::Structured, id).await.unwrap();
 }
 
 /// Runs a Trigger until `until`, and ends it as `kill -9` does.
@@ -116,7 +116,7 @@ async fn what_has_one_key_is_delivered_in_its_order_and_waits_for_nothing_else()
         if id != "other" {
             event.attributes.insert("partitionkey".to_owned(), "k".into());
         }
-        bus.publish("a", &event, id).await.unwrap();
+        bus.publish("a", &event, Mode::Structured, id).await.unwrap();
     }
     let all = async |_: &Metrics| {
         while seen.lock().unwrap().len() < 4 {
@@ -139,4 +139,28 @@ async fn how_many_events_wait_is_a_metric() {
         }
     };
     run_until(&bus, r#"{"condition": "a", "topic": "out"}"#, waits).await;
+}
+
+#[tokio::test]
+async fn ev53_events_of_the_original_are_read_and_written_where_that_is_said() {
+    let bus = Memory::default();
+    let event = Event {
+        id: "1".to_owned(),
+        source: "s".to_owned(),
+        type_: "t".to_owned(),
+        content_type: Some("text/csv".to_owned()),
+        data: Some("a,b".into()),
+        ..Event::default()
+    };
+    bus.publish("old", &event, Mode::Inner, "1").await.unwrap();
+    let plain = r#"{"condition": "old", "topic": "plain"}"#;
+    let inner = r#"{"condition": "old", "topic": "inner", "delivery": {"contentMode": "inner"}}"#;
+    run_until(&bus, &format!("{plain}, {inner}"), async |_| {
+        first(&bus, "plain").await;
+        first(&bus, "inner").await;
+    })
+    .await;
+    assert_eq!(bus.events("plain"), [event.clone()]);
+    assert_ne!(bus.events("inner"), [event.clone()]);
+    assert_eq!(bus.events("inner").into_iter().map(unwrapped).collect::<Vec<_>>(), [event]);
 }

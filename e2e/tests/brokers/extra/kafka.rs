@@ -6,6 +6,7 @@ use e2e::{api_server::free_ports, parts};
 use event_bus::{
     bus::{Bus, Error, Owner, Subscription},
     kafka::{Config, KafkaBus, Mechanism},
+    wire::Mode,
 };
 use serde_json::json;
 
@@ -151,4 +152,9 @@ async fn ev1_kafka_is_spoken_to_with_tls_and_every_mechanism_of_sasl() {
     let missing = Subscription { owner: Owner::Others, ..stories::all_of("nobodys") };
     let error = bus.subscribe(&missing).await.err().unwrap();
     assert!(error.to_string().starts_with("topic \"nobodys\": "), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ev53_every_form_of_an_event_is_read() {
+    stories::forms(broker().await, &[Mode::Binary, Mode::Structured, Mode::Inner]).await;
 }

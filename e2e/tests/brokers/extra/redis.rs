@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use e2e::api_server::free_ports;
-use event_bus::redis::{Config, RedisStreams};
+use event_bus::{
+    redis::{Config, RedisStreams},
+    wire::Mode,
+};
 use redis::AsyncCommands;
 use serde_json::json;
 
@@ -87,4 +90,15 @@ async fn ev4_no_element_of_a_list_is_lost_when_the_process_is_killed() {
     eventually("every list is empty", left).await;
     let (seen, again) = receiver.counts();
     println!("{seen} elements of a list, the process killed twice, {again} came again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ev53_every_form_of_an_event_is_read_but_one_with_headers_is_refused() {
+    let broker = broker().await;
+    let refused = broker.bus.publish("t", &event(0, 64), Mode::Binary, "1").await.unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        r#"contentMode: Unsupported value: "binary": an entry of Redis Streams has no headers, use structured"#
+    );
+    stories::forms(broker, &[Mode::Structured, Mode::Inner]).await;
 }
