@@ -176,15 +176,27 @@ fn under_watch(folder: &Path, name: &str, remove: &Path) -> Command {
     shell
 }
 
-/// Ports of the loopback address that were free a moment ago.
+/// Ports of the loopback address that nobody else takes as long as this process runs.
+///
+/// They are below those that the system gives to connections on their way out (32768 and more, as
+/// `net.ipv4.ip_local_port_range` says): one of those would keep a program that was killed from coming back.
 ///
 /// # Errors
 /// No port is free.
 pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
-    // All are held until all are known, so that no two are the same.
-    let listeners: Vec<_> = (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
-    let ports: Vec<_> = listeners.iter().map(|l| l.local_addr().map(|a| a.port())).collect::<Result<_, _>>()?;
-    ports.try_into().map_err(|_| anyhow::anyhow!("not enough ports"))
+    const FIRST: u32 = 20_000;
+    const NUMBER: u32 = 10_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let mut ports = [0; N];
+    for port in &mut ports {
+        *port = (0..NUMBER)
+            // Another process of tests begins elsewhere.
+            .map(|_| FIRST + (std::process::id() * 97 + GIVEN.fetch_add(1, Ordering::Relaxed)) % NUMBER)
+            .filter_map(|port| u16::try_from(port).ok())
+            .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+            .context("no port is free")?;
+    }
+    Ok(ports)
 }
 
 fn write_credentials(folder: &Path, port: u16) -> Result<()> {

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use e2e::api_server::ApiServer;
+use e2e::api_server::{ApiServer, free_ports};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use tokio::{
@@ -26,7 +26,7 @@ struct Controller {
 
 impl Controller {
     fn start(kubeconfig: &Path, flags: &[&str]) -> Self {
-        let [metrics, status, webhook] = free_ports();
+        let [metrics, status, webhook] = free_ports().unwrap();
         let log = std::env::temp_dir().join(format!("sample-controller-{}-{metrics}.log", std::process::id()));
         let address = |port: u16| format!("127.0.0.1:{port}");
         let child = command()
@@ -103,11 +103,6 @@ fn command() -> Command {
     command
 }
 
-fn free_ports() -> [u16; 3] {
-    let listeners = [0; 3].map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|l| l.local_addr().unwrap().port())
-}
-
 #[test]
 fn a_bad_flag_ends_with_one_line() {
     let output = command().args(["--lease-duration", "soon"]).output().unwrap();
@@ -137,7 +132,7 @@ async fn a_port_that_is_taken_is_named_with_its_flag() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreachable_api_server_is_waited_for() {
-    let [port, ..] = free_ports();
+    let [port] = free_ports().unwrap();
     let kubeconfig = std::env::temp_dir().join(format!("kubeconfig-{port}"));
     fs::write(&kubeconfig, format!(r#"{{"apiVersion": "v1", "kind": "Config", "current-context": "c", "clusters": [{{"name": "c", "cluster": {{"server": "https://127.0.0.1:{port}"}}}}],
         "users": [{{"name": "c", "user": {{}}}}], "contexts": [{{"name": "c", "context": {{"cluster": "c", "user": "c"}}}}]}}"#)).unwrap();

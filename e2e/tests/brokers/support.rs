@@ -129,8 +129,16 @@ fn handler(program: &str, config: &Value) -> (Program, u16) {
 /// Waits until a process is ready.
 pub async fn until_ready(port: u16) {
     let url = format!("http://127.0.0.1:{port}/ready");
-    let ready = async || reqwest::get(&url).await.ok()?.status().is_success().then_some(());
-    eventually("it is ready", ready).await;
+    let began = Instant::now();
+    loop {
+        let said = match reqwest::get(&url).await {
+            Ok(answer) if answer.status().is_success() => return,
+            Ok(answer) => answer.text().await.unwrap_or_default(),
+            Err(error) => format!("{error:?}"),
+        };
+        assert!(began.elapsed() < DEADLINE, "not ready within {DEADLINE:?}: {said}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Takes events, and remembers how often each of them.

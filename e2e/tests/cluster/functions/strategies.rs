@@ -265,6 +265,9 @@ fn bu4_private_git_is_read_over_http_and_ssh_with_submodules() {
         let (_, message) = deployed.fails("GitAuthenticationFailed");
         assert!(!message.contains("wrong-password") && message.contains("srcRepo.credentials"), "{message}");
         put(right, "2");
+        deployed.eventually("it is built anew", || {
+            (deployed.condition("BuildReady")["reason"] != "GitAuthenticationFailed").then_some(())
+        });
         assert_eq!(says(&deployed, &image), "from a submodule");
     }
 }
