@@ -230,6 +230,15 @@ pub const NATS: Programs = Programs {
     variables: &[],
 };
 
+/// The client of NATS, whose benchmark ours is set beside.
+pub const NATS_CLIENT: Programs = Programs {
+    name: "natscli",
+    module: "github.com/nats-io/natscli",
+    version: "v0.5.1",
+    packages: &["github.com/nats-io/natscli/nats"],
+    variables: &[],
+};
+
 /// Kafka; the version that the client library was tried with.
 const KAFKA: &str = "4.1.0";
 
@@ -250,6 +259,7 @@ pub const GO_PROGRAMS: &[Programs] = &[
     DAPR,
     DAPRD,
     NATS,
+    NATS_CLIENT,
     TEKTON,
     SHIPWRIGHT,
     MINIO,

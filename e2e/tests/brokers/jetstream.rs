@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use e2e::{api_server::free_ports, parts::NATS};
+use e2e::api_server::free_ports;
 use event_bus::{
     cloudevent::Event,
     jetstream::{Config, JetStream},
@@ -11,21 +11,14 @@ use event_bus::{
 use serde_json::json;
 
 use crate::{
+    programs::nats,
     stories::{self, Broker, Origin},
-    support::{Program, eventually, source, until_ready},
+    support::{eventually, source, until_ready},
 };
 
 /// NATS that syncs each write, so that `kill -9` of it takes nothing that it has confirmed.
 pub async fn broker() -> Broker {
-    let [port] = free_ports().unwrap();
-    let program = Program::start(&NATS.built().unwrap().join("nats-server"), port, |folder| {
-        let (file, store) = (folder.join("nats.conf"), folder.join("store"));
-        let config =
-            format!("jetstream {{ store_dir: {store:?}, sync_interval: always }}\nlisten: \"127.0.0.1:{port}\"\n");
-        std::fs::write(&file, config).unwrap();
-        vec!["-c".to_owned(), file.display().to_string()]
-    });
-    let url = format!("nats://127.0.0.1:{port}");
+    let (program, url) = nats("always");
     let config = Config { url: url.clone(), ..Config::default() };
     let bus = JetStream::connect(&config).await.unwrap();
     Broker { program, config: json!({"jetStream": {"url": url}}), bus: Arc::new(bus) }

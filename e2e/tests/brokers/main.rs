@@ -3,5 +3,6 @@
 
 mod extra;
 mod jetstream;
+mod programs;
 mod stories;
 mod support;

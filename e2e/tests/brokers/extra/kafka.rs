@@ -1,8 +1,7 @@
 //! Kafka.
 
-use std::{path::Path, process::Command, sync::Arc};
+use std::sync::Arc;
 
-use e2e::{api_server::free_ports, parts};
 use event_bus::{
     bus::{Bus, Error, Owner, Subscription},
     kafka::{Config, KafkaBus, Mechanism},
@@ -11,54 +10,13 @@ use event_bus::{
 use serde_json::json;
 
 use crate::{
+    programs::kafka,
     stories::{self, Broker, Origin, publish_one},
-    support::{Program, event, eventually},
+    support::{event, eventually},
 };
 
-/// Kafka with a listener of a kind, and what its configuration has besides; the port.
-fn start(listener: &str, more: &[String], users: &[&str]) -> (Program, u16) {
-    let libraries = parts::kafka().unwrap();
-    let [port, controller, plain] = free_ports().unwrap();
-    let java = Path::new("java");
-    let program = tokio::task::block_in_place(|| {
-        Program::start(java, port, |folder| {
-            let file = folder.join("kafka.properties");
-            let listeners = format!("{listener}://127.0.0.1:{port},INTERNAL://127.0.0.1:{plain}");
-            let lines = [
-                "process.roles=broker,controller".to_owned(),
-                "node.id=1".to_owned(),
-                format!("controller.quorum.voters=1@127.0.0.1:{controller}"),
-                "controller.listener.names=CONTROLLER".to_owned(),
-                "inter.broker.listener.name=INTERNAL".to_owned(),
-                format!("listeners={listeners},CONTROLLER://127.0.0.1:{controller}"),
-                format!("advertised.listeners={listeners}"),
-                format!("listener.security.protocol.map={listener}:{listener},INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT"),
-                format!("log.dirs={}", folder.join("logs").display()),
-                "num.partitions=3".to_owned(),
-                "offsets.topic.replication.factor=1".to_owned(),
-                "offsets.topic.num.partitions=1".to_owned(),
-                "transaction.state.log.replication.factor=1".to_owned(),
-                "transaction.state.log.min.isr=1".to_owned(),
-                "group.initial.rebalance.delay.ms=0".to_owned(),
-            ];
-            std::fs::write(&file, [&lines[..], more].concat().join("\n")).unwrap();
-            let with = |class: &[&str]| {
-                let start = ["-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"].map(str::to_owned);
-                let class = class.iter().map(|word| (*word).to_owned());
-                start.into_iter().chain([format!("{}/*", libraries.display())]).chain(class).collect::<Vec<_>>()
-            };
-            let file = file.display().to_string();
-            let format = ["kafka.tools.StorageTool", "format", "-t", "4L6g3nShT-eMCtK--X86sw", "-c", &file];
-            let formatted = Command::new(java).args(with(&[&format, users].concat())).output().unwrap();
-            assert!(formatted.status.success(), "{}", String::from_utf8_lossy(&formatted.stderr));
-            with(&["kafka.Kafka", &file])
-        })
-    });
-    (program, port)
-}
-
 async fn broker() -> Broker {
-    let (program, port) = start("PLAINTEXT", &[], &[]);
+    let (program, port) = kafka("PLAINTEXT", &[], &[]);
     let brokers = format!("127.0.0.1:{port}");
     let config = Config { brokers: brokers.clone(), ..Config::default() };
     let bus = crate::support::eventually("Kafka answers", async || KafkaBus::connect(&config).await.ok()).await;
@@ -121,7 +79,7 @@ async fn ev1_kafka_is_spoken_to_with_tls_and_every_mechanism_of_sasl() {
     ];
     let users = ["SCRAM-SHA-256=[name=shop,password=s3cret]", "SCRAM-SHA-512=[name=shop,password=s3cret]"];
     let users: Vec<_> = users.iter().flat_map(|user| ["--add-scram", user]).collect();
-    let (_program, port) = start("SASL_SSL", &more, &users);
+    let (_program, port) = kafka("SASL_SSL", &more, &users);
     let right = Config {
         brokers: format!("127.0.0.1:{port}"),
         tls: true,
