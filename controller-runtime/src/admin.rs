@@ -109,7 +109,8 @@ mod tests {
     }
 
     async fn set_filter_from(peer: &str, filter: &str) -> StatusCode {
-        let (_subscriber, telemetry) = crate::telemetry::tests::build(&[]);
+        let args = <crate::args::Args as clap::Parser>::parse_from(["test"]).telemetry;
+        let (_subscriber, telemetry) = Telemetry::build("test", &args).unwrap();
         let router = router(Metrics::new("test").unwrap(), Readiness::default(), Some(telemetry));
         let peer: SocketAddr = peer.parse().unwrap();
         let request = Request::put("/log-filter").body(Body::from(filter.to_owned())).unwrap();

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser};
 use openfunction_proto::GoDuration;
 
 /// Flags of every controller. Each can also be given as an environment variable.
@@ -39,30 +39,15 @@ pub struct Args {
     /// Namespaces to work in, separated by commas. Absent means all.
     #[arg(long, env = "WATCH_NAMESPACES", value_name = "NAMES", value_delimiter = ',')]
     pub watch_namespaces: Vec<String>,
-    /// Form of the log.
-    #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
-    pub log_format: LogFormat,
-    /// What is logged, for example `info` or `info,kube=debug`.
-    #[arg(long, env = "LOG_FILTER", value_name = "FILTER", default_value = "info")]
-    pub log_filter: String,
-    /// Endpoint of an OpenTelemetry collector (OTLP over gRPC) that gets traces, for example `http://otel:4317`.
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
-    pub otlp_endpoint: Option<String>,
+    /// Logs and traces.
+    #[command(flatten)]
+    pub telemetry: crate::telemetry::Args,
     /// Time for running work to end after the first signal.
     #[arg(long, env = "GRACE_PERIOD", value_name = "DURATION", default_value = "20s", value_parser = duration)]
     pub grace_period: Duration,
     /// Objects that are reconciled at the same time.
     #[arg(long, env = "CONCURRENCY", value_name = "NUMBER", default_value = "8", value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrency: u16,
-}
-
-/// Form of the log.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum LogFormat {
-    /// One line of text for each event.
-    Text,
-    /// One JSON object for each event.
-    Json,
 }
 
 fn default_identity() -> String {
@@ -149,7 +134,6 @@ impl Args {
         self.watch_namespaces.retain(|namespace| !namespace.is_empty());
         self.service_name = self.service_name.filter(|name| !name.is_empty());
         self.lease_name = self.lease_name.filter(|name| !name.is_empty());
-        self.otlp_endpoint = self.otlp_endpoint.filter(|endpoint| !endpoint.is_empty());
         self.status_client_ca = self.status_client_ca.filter(|path| !path.as_os_str().is_empty());
         self
     }

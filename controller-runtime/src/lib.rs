@@ -24,7 +24,7 @@ pub mod readiness;
 pub mod shutdown;
 pub mod status_api;
 pub mod storage;
-pub mod telemetry;
+pub use openfunction_telemetry as telemetry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod tls;

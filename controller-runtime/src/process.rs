@@ -136,7 +136,7 @@ async fn start_and_run<F: Future<Output = anyhow::Result<()>>>(
     args: Args,
     run: impl FnOnce(Runtime) -> F,
 ) -> anyhow::Result<()> {
-    let telemetry = Telemetry::start(about.name, &args)?;
+    let telemetry = Telemetry::start(about.name, &args.telemetry)?;
     info!(name = about.name, version = about.version, commit = about.commit, "starting");
     let stop = shutdown::on_signals(args.grace_period)?;
     let metrics = Metrics::new(&about.domain())?;

@@ -1,7 +1,12 @@
 //! NATS with JetStream.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
+use axum::{Router, http::HeaderMap, routing::post};
 use e2e::api_server::free_ports;
 use event_bus::{
     cloudevent::Event,
@@ -13,7 +18,7 @@ use serde_json::json;
 use crate::{
     programs::nats,
     stories::{self, Broker, Origin},
-    support::{eventually, source, until_ready},
+    support::{eventually, source, traced_source, traced_trigger, until_ready},
 };
 
 /// NATS that syncs each write, so that `kill -9` of it takes nothing that it has confirmed.
@@ -105,4 +110,52 @@ async fn ev3_two_replicas_of_a_schedule_give_each_event_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ev53_every_form_of_an_event_is_read() {
     stories::forms(broker().await, &[Mode::Binary, Mode::Structured, Mode::Inner]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_goes_on_through_source_bus_trigger_and_sink() {
+    let (endpoint, mut spans) = openfunction_telemetry::testing::collector().await.unwrap();
+    let (sender, mut asked) = tokio::sync::mpsc::unbounded_channel();
+    let sink = Router::new().route("/", post(async move |headers: HeaderMap| drop(sender.send(headers))));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, sink).await });
+    let (broker, [port]) = (broker().await, free_ports().unwrap());
+    let topic = "shop-source-a";
+    let (_trigger, ready) = traced_trigger(
+        &json!({"name": "shop-orders", "bus": broker.config, "inputs": {"a": {"topic": topic}},
+            "subscribers": [{"condition": "a", "sink": url}]}),
+        &endpoint,
+    );
+    until_ready(ready).await;
+    let (_source, ready) = traced_source(
+        &json!({"name": "shop-source", "source": "/s", "bus": broker.config, "webhookAddress": format!("127.0.0.1:{port}"),
+            "events": {"a": {"topic": topic, "from": {"webhook": {}}}}}),
+        &endpoint,
+    );
+    until_ready(ready).await;
+    let (trace, parent) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+    let request = reqwest::Client::new().post(format!("http://127.0.0.1:{port}/a"));
+    let answer = request.header("traceparent", format!("00-{trace}-{parent}-01")).body("{}").send().await.unwrap();
+    assert_eq!(answer.status(), 202);
+    let came = asked.recv().await.unwrap();
+    let mut known = BTreeMap::new();
+    while known.len() < 4 {
+        let span = spans.recv().await.unwrap();
+        assert_eq!(hex(&span.trace_id), trace);
+        known.insert(span.name, (hex(&span.parent_span_id), hex(&span.span_id)));
+    }
+    let mut last = parent.to_owned();
+    for name in ["receive a", "send shop-source-a", "process shop-source-a", &format!("send {url}")] {
+        let (parent, own) = known[name].clone();
+        assert_eq!(parent, last, "{name}: {known:?}");
+        last = own;
+    }
+    for header in ["traceparent", "ce-traceparent"] {
+        assert_eq!(came[header], format!("00-{trace}-{last}-01"));
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

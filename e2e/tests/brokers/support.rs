@@ -110,15 +110,25 @@ fn spawn(program: &Path, arguments: &[String]) -> Child {
 
 /// A Trigger's process with a configuration, and its port.
 pub fn trigger(config: &Value) -> (Program, u16) {
-    handler(env!("CARGO_BIN_EXE_event-trigger-under-test"), config)
+    traced_trigger(config, "")
+}
+
+/// As [`trigger`], and it sends its traces somewhere.
+pub fn traced_trigger(config: &Value, endpoint: &str) -> (Program, u16) {
+    handler(env!("CARGO_BIN_EXE_event-trigger-under-test"), config, endpoint)
 }
 
 /// An EventSource's process with a configuration, and its port.
 pub fn source(config: &Value) -> (Program, u16) {
-    handler(env!("CARGO_BIN_EXE_event-source-under-test"), config)
+    traced_source(config, "")
 }
 
-fn handler(program: &str, config: &Value) -> (Program, u16) {
+/// As [`source`], and it sends its traces somewhere.
+pub fn traced_source(config: &Value, endpoint: &str) -> (Program, u16) {
+    handler(env!("CARGO_BIN_EXE_event-source-under-test"), config, endpoint)
+}
+
+fn handler(program: &str, config: &Value, endpoint: &str) -> (Program, u16) {
     // Another test may have done it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let [port] = free_ports().unwrap();
@@ -126,7 +136,7 @@ fn handler(program: &str, config: &Value) -> (Program, u16) {
         let file = folder.join("config.json");
         std::fs::write(&file, config.to_string()).unwrap();
         let address = format!("--metrics-address=127.0.0.1:{port}");
-        vec![format!("--config={}", file.display()), address]
+        vec![format!("--config={}", file.display()), address, format!("--otlp-endpoint={endpoint}")]
     });
     (started, port)
 }

@@ -12,7 +12,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use crate::{duration, metrics::Metrics, take::now};
+use crate::{
+    duration,
+    metrics::Metrics,
+    take::now,
+    trace::{Operation, Span},
+};
 
 /// How events are delivered. The words are those of Knative's DeliverySpec.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
@@ -153,9 +158,14 @@ impl Deliverer {
         dead_letters: &[Destination],
         policy: &Policy,
     ) -> Outcome {
-        let Err(failure) = self.try_until(subscriber, event, destination, policy, policy.retry).await else {
-            return Outcome::Delivered;
+        let (operation, place) = match destination {
+            Destination::Sink(url) => (Operation::Post, url),
+            Destination::Topic(topic) => (Operation::Publish, topic),
         };
+        let span = Span::begin(operation, place, event);
+        let sent = self.try_until(subscriber, &span.carried(event), destination, policy, policy.retry).await;
+        let Err(failure) = sent else { return Outcome::Delivered };
+        span.failed(&failure.message);
         if dead_letters.is_empty() {
             warn!(
                 ?destination,

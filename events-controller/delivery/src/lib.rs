@@ -6,3 +6,4 @@ pub mod duration;
 pub mod metrics;
 pub mod process;
 pub mod take;
+pub mod trace;

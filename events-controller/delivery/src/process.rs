@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
 use clap::{CommandFactory, FromArgMatches, Parser};
 use event_bus::bus::Bus;
+use openfunction_telemetry::Telemetry;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use tokio::{net::TcpListener, signal::unix, time::sleep};
@@ -32,9 +33,8 @@ struct Arguments {
     /// Prints the JSON schema of the configuration.
     #[arg(long)]
     schema: bool,
-    /// What is logged, as `tracing` filters it.
-    #[arg(long, env = "LOG_FILTER", default_value = "info")]
-    log_filter: String,
+    #[command(flatten)]
+    telemetry: openfunction_telemetry::Args,
 }
 
 /// Pause between two looks at the configuration, and before what failed is tried again.
@@ -81,24 +81,29 @@ pub fn main<W: Work>() -> ExitCode {
         println!("{}", schema::<W::Config>());
         return ExitCode::SUCCESS;
     }
-    tracing_subscriber::fmt().json().with_env_filter(&arguments.log_filter).init();
-    if rustls::crypto::ring::default_provider().install_default().is_err() {
-        error!("there is a TLS provider already");
-    }
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
+    match run::<W>(arguments) {
+        Ok(code) => code,
         Err(error) => {
-            error!("{error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    match runtime.block_on(serve::<W>(arguments)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            error!("{error:#}");
+            // There is no log yet.
+            eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn run<W: Work>(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let telemetry = Telemetry::start(W::PROGRAM, &arguments.telemetry)?;
+        if rustls::crypto::ring::default_provider().install_default().is_err() {
+            error!("there is a TLS provider already");
+        }
+        let served = serve::<W>(arguments).await;
+        if let Err(error) = &served {
+            error!("{error:#}");
+        }
+        telemetry.shutdown().await;
+        Ok(if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    })
 }
 
 /// The JSON schema of a configuration.

@@ -12,6 +12,7 @@ use event_delivery::{
     deliver::{Deliverer, Destination, Outcome, Policy},
     metrics::Metrics,
     take::{DRAIN, Given, Lanes, Origin, Room, Taker, Takers},
+    trace::{Operation, Span},
 };
 use futures::{FutureExt, future::BoxFuture, future::join_all};
 use tokio::{
@@ -33,6 +34,7 @@ use crate::{
 /// Where the events of one name go.
 #[derive(Debug)]
 struct Outlet {
+    name: String,
     destinations: Vec<(Destination, Policy)>,
     dead_letters: Vec<Destination>,
 }
@@ -51,7 +53,8 @@ impl Sender {
             Destination::Topic(_) => Policy { retry: u32::MAX, ..config.delivery.clone() },
             Destination::Sink(_) => config.delivery.clone(),
         };
-        let outlets = config.events.values().map(|event| Outlet {
+        let outlets = config.events.iter().map(|(name, event)| Outlet {
+            name: name.clone(),
             destinations: config.destinations(event).into_iter().map(|to| (to.clone(), policy(&to))).collect(),
             dead_letters: config.dead_letters(),
         });
@@ -60,9 +63,11 @@ impl Sender {
 
     /// Whether an event, that has been there since a time, is everywhere, or among the dead letters.
     pub async fn send(&self, index: usize, event: &Event, since: u64) -> bool {
-        let Outlet { destinations, dead_letters } = &self.outlets[index];
+        let Outlet { name, destinations, dead_letters } = &self.outlets[index];
+        let span = Span::begin(Operation::Receive, name, event);
+        let event = span.carried(event);
         let sent = destinations.iter().map(|(destination, policy)| {
-            self.deliverer.deliver(index, (event, since), destination, dead_letters, policy)
+            self.deliverer.deliver(index, (&event, since), destination, dead_letters, policy)
         });
         join_all(sent).await.into_iter().all(|outcome| outcome != Outcome::Dropped)
     }

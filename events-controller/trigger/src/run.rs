@@ -13,6 +13,7 @@ use event_delivery::{
     deliver::{Deliverer, Destination, Policy},
     metrics::Metrics,
     take::{DRAIN, Given, Lanes, Room, Taker, Takers, Topic, now},
+    trace::{Operation, Span},
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
@@ -203,6 +204,8 @@ impl Work {
         };
         // Once is enough.
         delivery.message = Message::default();
+        let span = Span::begin(Operation::Process, &self.topics[topic].name, &event);
+        let event = span.shared(event);
         let arrival = self.engine.arrive(topic, number, delivery.at);
         let (mut running, mut waiting) = (0, Vec::new());
         for index in arrival.fires {

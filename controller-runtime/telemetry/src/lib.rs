@@ -1,7 +1,12 @@
 //! Logs with a filter that can be changed while running, and traces over OTLP.
+#![warn(missing_docs)]
 
-use std::time::Duration;
+#[cfg(feature = "testing")]
+pub mod testing;
 
+use std::{sync::OnceLock, time::Duration};
+
+use clap::ValueEnum;
 use http::HeaderMap;
 use opentelemetry::{
     Context,
@@ -9,11 +14,51 @@ use opentelemetry::{
     trace::TracerProvider,
 };
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
-use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
+use opentelemetry_sdk::{
+    Resource,
+    propagation::TraceContextPropagator,
+    trace::{SdkTracer, SdkTracerProvider},
+};
 use tracing::Subscriber;
 use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, reload};
 
-use crate::args::{Args, LogFormat};
+/// Flags of every program. Each can also be given as an environment variable.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Form of the log.
+    #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+    /// What is logged, for example `info` or `info,kube=debug`.
+    #[arg(long, env = "LOG_FILTER", value_name = "FILTER", default_value = "info")]
+    pub log_filter: String,
+    /// Endpoint of an OpenTelemetry collector (OTLP over gRPC) that gets traces, for example `http://otel:4317`.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+}
+
+impl Args {
+    /// A chart writes every variable: one that is set to nothing is not set.
+    fn endpoint(&self) -> Option<&str> {
+        self.otlp_endpoint.as_deref().filter(|endpoint| !endpoint.is_empty())
+    }
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum LogFormat {
+    /// One line of text for each event.
+    Text,
+    /// One JSON object for each event.
+    Json,
+}
+
+/// Makes spans that no log has, if traces are sent.
+static TRACER: OnceLock<SdkTracer> = OnceLock::new();
+
+/// What makes spans besides those of `tracing`; `None` if traces are not sent.
+pub fn tracer() -> Option<&'static SdkTracer> {
+    TRACER.get()
+}
 
 /// The running telemetry. Dropping it loses spans that were not sent; call [`Telemetry::shutdown`].
 #[derive(Clone, Debug)]
@@ -33,12 +78,19 @@ impl Telemetry {
     pub fn start(service: &'static str, args: &Args) -> anyhow::Result<Self> {
         let (subscriber, telemetry) = Self::build(service, args)?;
         tracing::subscriber::set_global_default(subscriber)?;
+        if let Some(traces) = &telemetry.traces {
+            TRACER.get_or_init(|| traces.tracer(service));
+        }
         Ok(telemetry)
     }
 
-    fn build(service: &'static str, args: &Args) -> anyhow::Result<(impl Subscriber + Send + Sync + use<>, Self)> {
+    /// As [`Telemetry::start`], and the process keeps what it has.
+    ///
+    /// # Errors
+    /// A bad filter or endpoint, named.
+    pub fn build(service: &'static str, args: &Args) -> anyhow::Result<(impl Subscriber + Send + Sync + use<>, Self)> {
         opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
-        let traces = args.otlp_endpoint.as_deref().map(|endpoint| tracer(service, endpoint)).transpose()?;
+        let traces = args.endpoint().map(|endpoint| provider(service, endpoint)).transpose()?;
         let (filter, handle) = reload::Layer::new(parse_filter(&args.log_filter)?);
         let lines: Box<dyn Layer<Registry> + Send + Sync> = match args.log_format {
             LogFormat::Json => {
@@ -84,7 +136,7 @@ fn parse_filter(filter: &str) -> anyhow::Result<EnvFilter> {
         .map_err(|error| anyhow::anyhow!("the log filter {filter:?} cannot be read: {error}"))
 }
 
-fn tracer(service: &'static str, endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
+fn provider(service: &'static str, endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
     let exporter = SpanExporter::builder()
         .with_tonic()
         .with_endpoint(endpoint)
@@ -112,28 +164,25 @@ pub fn context_of(headers: &HeaderMap) -> Context {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use clap::Parser;
     use opentelemetry::trace::TraceContextExt;
-    use opentelemetry_proto::tonic::collector::trace::v1::{
-        ExportTraceServiceRequest, ExportTraceServiceResponse,
-        trace_service_server::{TraceService, TraceServiceServer},
-    };
 
     use super::*;
 
-    fn args(flags: &[&str]) -> Args {
-        Args::parse_from(std::iter::once(&"test").chain(flags))
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        args: Args,
     }
 
-    /// Telemetry that is not the process's own.
-    pub(crate) fn build(flags: &[&str]) -> (impl Subscriber + Send + Sync + use<>, Telemetry) {
-        Telemetry::build("test", &args(flags)).unwrap()
+    fn build(flags: &[&str]) -> anyhow::Result<(impl Subscriber + Send + Sync + use<>, Telemetry)> {
+        Telemetry::build("test", &Flags::parse_from(std::iter::once(&"test").chain(flags)).args)
     }
 
     #[test]
     fn the_filter_can_be_changed_while_running() {
-        let (subscriber, telemetry) = build(&["--log-filter", "warn"]);
+        let (subscriber, telemetry) = build(&["--log-filter", "warn"]).unwrap();
         tracing::subscriber::with_default(subscriber, || {
             assert!(!tracing::enabled!(tracing::Level::INFO));
             telemetry.set_filter("info").unwrap();
@@ -144,8 +193,13 @@ pub(crate) mod tests {
 
     #[test]
     fn a_bad_filter_is_an_error_that_shows_it() {
-        let error = Telemetry::build("test", &args(&["--log-filter", "kube=loud"])).err().unwrap();
+        let error = build(&["--log-filter", "kube=loud"]).err().unwrap();
         assert!(error.to_string().contains(r#""kube=loud""#), "{error}");
+    }
+
+    #[test]
+    fn an_endpoint_of_nothing_is_none() {
+        assert!(build(&["--otlp-endpoint", ""]).unwrap().1.traces.is_none());
     }
 
     #[test]
@@ -156,33 +210,14 @@ pub(crate) mod tests {
         assert_eq!(context.span().span_context().trace_id().to_string(), "0af7651916cd43dd8448eb211c80319c");
     }
 
-    /// A collector that passes on what it gets.
-    struct Collector(tokio::sync::mpsc::Sender<ExportTraceServiceRequest>);
-
-    #[tonic::async_trait]
-    impl TraceService for Collector {
-        async fn export(
-            &self,
-            request: tonic::Request<ExportTraceServiceRequest>,
-        ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
-            let _ = self.0.send(request.into_inner()).await;
-            Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
-        }
-    }
-
     #[tokio::test(flavor = "multi_thread")]
     async fn spans_reach_the_collector_when_an_endpoint_is_given() {
-        let (sender, mut received) = tokio::sync::mpsc::channel(4);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let collector = tonic::transport::Server::builder().add_service(TraceServiceServer::new(Collector(sender)));
-        tokio::spawn(collector.serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener)));
-        let (subscriber, telemetry) = build(&["--otlp-endpoint", &endpoint]);
+        let (endpoint, mut spans) = testing::collector().await.unwrap();
+        let (subscriber, telemetry) = build(&["--otlp-endpoint", &endpoint]).unwrap();
         tracing::subscriber::with_default(subscriber, || {
             tracing::info_span!("reconcile", kind = "Function").in_scope(|| tracing::info!("hello"));
         });
         telemetry.shutdown().await;
-        let spans = received.recv().await.unwrap();
-        assert_eq!(spans.resource_spans[0].scope_spans[0].spans[0].name, "reconcile");
+        assert_eq!(spans.recv().await.unwrap().name, "reconcile");
     }
 }
