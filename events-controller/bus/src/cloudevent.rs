@@ -132,8 +132,11 @@ impl Event {
     /// Checks what every event must have.
     ///
     /// # Errors
-    /// An attribute that is required is empty.
+    /// An attribute that is required is empty, or the media type is none.
     pub fn checked(self) -> Result<Self, Error> {
+        if !self.content_type.as_deref().is_none_or(is_one_line) {
+            return Err(Error::invalid("datacontenttype", "a media type has printable characters of ASCII"));
+        }
         for (name, value) in [("id", &self.id), ("source", &self.source), ("type", &self.type_)] {
             if value.is_empty() {
                 return Err(Error::Missing(name));
@@ -161,6 +164,11 @@ impl Event {
         let event: Self = serde_json::from_slice(json).map_err(|error| Error::Json(error.to_string()))?;
         event.checked()
     }
+}
+
+/// Whether a text can be a header as it is: a media type goes on as one, and a line break in it would be another header.
+pub fn is_one_line(text: &str) -> bool {
+    text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
 }
 
 /// Whether a media type is that of JSON: `application/json`, `text/json`, `…+json`.

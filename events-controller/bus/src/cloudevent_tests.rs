@@ -92,6 +92,9 @@ fn what_is_no_event_is_told() {
     assert!(without("specversion").contains("missing field `specversion`"));
     assert!(with("specversion", json!("0.3")).contains(r#"specversion: Invalid value: must be "1.0", and is 0.3"#));
     assert!(with("id", json!(5)).contains("id: Invalid value: must be a text, and is 5"));
+    assert!(
+        with("datacontenttype", json!("a/b\r\nce-id: 2")).starts_with("datacontenttype: Invalid value: a media type")
+    );
     assert!(with("Upper", json!("a")).contains("Upper: Invalid value: a name of an attribute has lower-case letters"));
     assert!(with("ext", json!({})).contains("ext: must be a text, a number or a boolean"));
     assert!(with("data_base64", json!("AP8=")).contains("it has both data and data_base64"));

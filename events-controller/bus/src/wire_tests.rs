@@ -91,6 +91,17 @@ fn a_message_of_something_else_is_no_event_and_a_broken_event_is_told() {
     assert_eq!(decoded(Protocol::Mqtt, &[("type", "t"), ("Some Thing", "x")], "").unwrap(), None);
     let broken = decoded(Protocol::Nats, &[("ce-specversion", "1.0"), ("ce-id", "1"), ("ce-type", "t")], "");
     assert_eq!(broken, Err(Error::Missing("source")));
+    // A broker with binary headers has what no header of others can be.
+    let lines = [
+        ("ce_specversion", "1.0"),
+        ("ce_id", "1"),
+        ("ce_source", "s"),
+        ("ce_type", "t"),
+        ("content-type", "a/b\nx: y"),
+    ];
+    assert!(
+        decoded(Protocol::Kafka, &lines, "").unwrap_err().to_string().starts_with("datacontenttype: Invalid value")
+    );
     let broken = decoded(Protocol::Http, &[("ce-specversion", "0.3")], "");
     assert!(broken.unwrap_err().to_string().starts_with("specversion: Invalid value"));
     let broken = decoded(Protocol::Http, &[("content-type", "Application/CloudEvents+JSON; charset=utf-8")], "{");

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use event_bus::{
     bus::{self, Bus},
-    cloudevent::{Attribute, Event},
+    cloudevent::{Attribute, Event, is_one_line},
     wire::{CONTENT_TYPE, Mode, Protocol},
 };
 use reqwest::{Client, StatusCode, header::RETRY_AFTER};
@@ -249,8 +249,9 @@ impl Deliverer {
         }
         // Also as the receiver's own tracing looks for it (W3C Trace Context).
         for name in ["traceparent", "tracestate"] {
-            if let Some(value) = event.attributes.get(name) {
-                request = request.header(name, value.to_string());
+            let value = event.attributes.get(name).map(ToString::to_string);
+            if let Some(value) = value.filter(|value| is_one_line(value)) {
+                request = request.header(name, value);
             }
         }
         let answer = request.send().await.map_err(|error| Failure {

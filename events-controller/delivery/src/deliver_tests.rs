@@ -55,10 +55,10 @@ fn policy() -> Policy {
 }
 
 async fn delivered(to: &str, dead_letters: &[Destination]) -> Outcome {
-    delivered_by(&policy(), to, dead_letters).await
+    delivered_by(&policy(), &event(), to, dead_letters).await
 }
 
-async fn delivered_by(policy: &Policy, to: &str, dead_letters: &[Destination]) -> Outcome {
+async fn delivered_by(policy: &Policy, event: &Event, to: &str, dead_letters: &[Destination]) -> Outcome {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let deliverer = Deliverer {
         client: client().unwrap(),
@@ -66,7 +66,7 @@ async fn delivered_by(policy: &Policy, to: &str, dead_letters: &[Destination]) -
         name: "n-t".to_owned(),
         metrics: Arc::new(Metrics::new("test").unwrap()),
     };
-    deliverer.deliver(0, (&event(), 0), &Destination::Sink(to.to_owned()), dead_letters, policy).await
+    deliverer.deliver(0, (event, 0), &Destination::Sink(to.to_owned()), dead_letters, policy).await
 }
 
 #[tokio::test]
@@ -87,11 +87,22 @@ async fn ev36_a_sink_gets_the_data_and_the_attributes() {
 }
 
 #[tokio::test]
+async fn a_trace_context_that_is_no_header_keeps_no_event_back() {
+    let (url, seen) = receiver(&[202]).await;
+    let mut event = event();
+    event.attributes.insert("tracestate".to_owned(), "a=b\r\nx: y".into());
+    assert_eq!(delivered_by(&policy(), &event, &url, &[]).await, Outcome::Delivered);
+    let (headers, _) = seen.lock().unwrap().pop().unwrap();
+    assert!(!headers.contains_key("tracestate") && headers.contains_key("traceparent"));
+    assert_eq!(headers["ce-tracestate"], "a=b%0D%0Ax:%20y");
+}
+
+#[tokio::test]
 async fn ev53_a_sink_gets_the_form_that_it_asks_for() {
     let (url, seen) = receiver(&[202]).await;
     for (mode, data) in [(Mode::Structured, json!({"a": 1})), (Mode::Inner, Value::Null)] {
         let policy = Policy { content_mode: Some(mode), ..policy() };
-        assert_eq!(delivered_by(&policy, &url, &[]).await, Outcome::Delivered);
+        assert_eq!(delivered_by(&policy, &event(), &url, &[]).await, Outcome::Delivered);
         let (headers, body) = seen.lock().unwrap().pop().unwrap();
         assert_eq!(headers["content-type"], "application/cloudevents+json; charset=UTF-8");
         assert!(!headers.contains_key("ce-id") && headers.contains_key("traceparent"));

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use event_bus::{
     bus::Delivery,
-    cloudevent::{Attribute, Event},
+    cloudevent::{Attribute, Event, is_one_line},
 };
 use jiff::Timestamp;
 
@@ -32,7 +32,7 @@ impl Maker {
         };
         let mut event = event.unwrap_or_else(|| {
             let content_type = headers().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-            let content_type = content_type.map(|(_, value)| value.to_owned());
+            let content_type = content_type.map(|(_, value)| value.to_owned()).filter(|value| is_one_line(value));
             self.plain(&delivery.id, delivery.at, content_type, body.clone())
         });
         // The extension "distributed tracing" of CloudEvents: where it came from is found again behind the bus.

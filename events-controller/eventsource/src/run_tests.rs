@@ -101,6 +101,8 @@ async fn ev1_what_is_no_event_becomes_one_and_its_name_is_the_same_when_it_comes
     let text = made(&[("content-type", "text/csv"), ("traceparent", "00-4bf9-00f0-01")], "a,b", None).await;
     assert_eq!(text.content_type.as_deref(), Some("text/csv"));
     assert_eq!(text.attributes["traceparent"], "00-4bf9-00f0-01".into());
+    let lines = made(&[("content-type", "text/csv\r\nx: y")], "a,b", None).await;
+    assert_eq!(lines.content_type.as_deref(), Some("text/plain; charset=utf-8"), "it would be another header");
 }
 
 #[tokio::test]
