@@ -24,6 +24,8 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, reloa
 
 /// Flags of every program. Each can also be given as an environment variable.
 #[derive(Clone, Debug, clap::Args)]
+// Its group would have the name of that of a program's own flags.
+#[group(skip)]
 pub struct Args {
     /// Form of the log.
     #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
