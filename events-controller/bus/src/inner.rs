@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
-use crate::cloudevent::{Event, JSON};
+use crate::cloudevent::{Event, JSON, is_one_line};
 
 #[derive(Deserialize, Serialize)]
 struct Inner {
@@ -47,7 +47,8 @@ fn read(data: &[u8]) -> Option<(Vec<u8>, Option<String>)> {
     let is_json = || serde_json::from_slice::<serde::de::IgnoredAny>(&data).is_ok();
     // As the bus of the original is read otherwise: JSON if it is, else bytes (BUG-E43).
     let guessed = || if is_json() { JSON } else { "application/octet-stream" }.to_owned();
-    let content_type = inner.metadata.get(CONTENT_TYPE).cloned().unwrap_or_else(guessed);
+    let told = inner.metadata.get(CONTENT_TYPE).filter(|told| is_one_line(told));
+    let content_type = told.cloned().unwrap_or_else(guessed);
     Some((data, Some(content_type)))
 }
 
@@ -86,6 +87,8 @@ mod tests {
         {
             assert_eq!(unwrapped(wrapped(&event(content_type, data))), event(content_type, data));
         }
+        let lines = unwrapped(wrapped(&event(Some("a/b\r\nx: y"), b"a,b")));
+        assert_eq!(lines.content_type.as_deref(), Some("application/octet-stream"), "it would be another header");
         for data in
             [&b"plain"[..], b"{\"a\":1}", br#"{"specversion":"1.0","id":"1","source":"s","type":"t","data":{"a":1}}"#]
         {
