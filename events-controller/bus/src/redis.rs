@@ -24,9 +24,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::{
-    bus::{Bus, Consumer, Delivery, Error, Lag, RETENTION, Receipt, Start, Subscription, both, locked},
+    bus::{Bus, Consumer, Delivery, Error, Lag, RETENTION, Receipt, Start, Subscription, locked},
     cloudevent::Event,
-    files::{read, secret},
+    files::{key_pair, read_some, secret},
     wire::{Message, Mode, Protocol},
 };
 
@@ -112,16 +112,9 @@ impl Config {
         if self.ca.is_none() && self.certificate.is_none() && self.key.is_none() {
             return Client::open(info).map_err(wrong);
         }
-        let root_cert = match &self.ca {
-            Some(file) => Some(read(file).await?),
-            None => None,
-        };
-        let client_tls = match both(("certificate", &self.certificate), ("key", &self.key))? {
-            Some((certificate, key)) => {
-                Some(ClientTlsConfig { client_cert: read(certificate).await?, client_key: read(key).await? })
-            }
-            None => None,
-        };
+        let root_cert = read_some(self.ca.as_ref()).await?;
+        let client_tls = key_pair(&self.certificate, &self.key).await?;
+        let client_tls = client_tls.map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key });
         Client::build_with_tls(info, TlsCertificates { client_tls, root_cert }).map_err(wrong)
     }
 }

@@ -86,6 +86,14 @@ pub enum Destination {
     Topic(String),
 }
 
+impl Destination {
+    /// A sink, a topic, or both.
+    pub fn all(sink: Option<&String>, topic: Option<&String>) -> Vec<Self> {
+        let sink = sink.cloned().map(Self::Sink);
+        sink.into_iter().chain(topic.cloned().map(Self::Topic)).collect()
+    }
+}
+
 /// A client for sinks. Where one redirects to is not asked: the request would go there without its body.
 ///
 /// # Errors

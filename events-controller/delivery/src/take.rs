@@ -30,6 +30,16 @@ const LAG: Duration = Duration::from_secs(10);
 /// KiB of events that may be in memory at one time; more wait where they are.
 const ROOM: u32 = 24 << 10;
 
+/// How many events of one origin may be worked on at one time, unless it is said.
+pub const fn in_flight() -> usize {
+    256
+}
+
+/// After how long an event is given to another process if this one does not say that it works on it, unless it is said.
+pub const fn redelivery() -> Duration {
+    Duration::from_secs(30)
+}
+
 /// How long deliveries may take to end once the process shall stop.
 pub const DRAIN: Duration = Duration::from_secs(20);
 
@@ -177,9 +187,7 @@ impl Taker {
             given.send((self.index, delivery, room)).await.ok()?;
         }
     }
-}
 
-impl Taker {
     /// Tells how many events wait.
     async fn watch(&self, lag: Option<Lag>) -> Infallible {
         let Some(lag) = lag else { return std::future::pending().await };

@@ -6,6 +6,7 @@ use event_bus::{kafka, redis};
 use event_delivery::{
     deliver::{Destination, Policy},
     duration,
+    take::{in_flight, redelivery},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -54,14 +55,6 @@ pub struct Config {
 
 fn webhook_address() -> SocketAddr {
     ([0_u16; 8], 8081).into()
-}
-
-fn in_flight() -> usize {
-    256
-}
-
-fn redelivery() -> Duration {
-    Duration::from_secs(30)
 }
 
 /// One event.
@@ -243,14 +236,12 @@ pub struct Invalid {
 impl Config {
     /// Where the events of a name go.
     pub fn destinations(&self, event: &EventConfig) -> Vec<Destination> {
-        let topic = event.topic.clone().filter(|_| self.bus.is_some()).map(Destination::Topic);
-        topic.into_iter().chain(self.sink.clone().map(Destination::Sink)).collect()
+        Destination::all(self.sink.as_ref(), event.topic.as_ref().filter(|_| self.bus.is_some()))
     }
 
     /// Where those go that could not be delivered.
     pub fn dead_letters(&self) -> Vec<Destination> {
-        let sink = self.dead_letter_sink.clone().map(Destination::Sink);
-        sink.into_iter().chain(self.dead_letter_topic.clone().map(Destination::Topic)).collect()
+        Destination::all(self.dead_letter_sink.as_ref(), self.dead_letter_topic.as_ref())
     }
 
     /// The path of a webhook.

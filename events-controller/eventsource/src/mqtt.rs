@@ -1,19 +1,19 @@
 //! A topic filter of MQTT 3.1.1 or 5. With a quality of service of 1 or 2 the broker is told that it has delivered when
 //! the event was handled, and until then it keeps it, also while this process is away.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use event_bus::{
-    bus::{Consumer, Delivery, Error, Lag, Receipt, both},
-    files::{read, secret},
+    bus::{Consumer, Delivery, Error, Lag, Receipt},
+    files::{key_pair, read_some, secret},
     wire::{Message, Protocol},
 };
 use event_delivery::take::{Origin, now};
 use futures::{FutureExt, future::BoxFuture};
 use rumqttc_v5::{PersistedAckMode, PersistedSession, SessionStore, SessionStoreError, SessionStoreKey};
 use tokio::{
-    sync::{Semaphore, TryAcquireError, mpsc},
+    sync::{Semaphore, mpsc},
     task::JoinHandle,
     time::timeout,
 };
@@ -74,13 +74,6 @@ struct Tls {
     client: Option<(Vec<u8>, Vec<u8>)>,
 }
 
-async fn contents(file: Option<&PathBuf>) -> Result<Option<Vec<u8>>, Error> {
-    match file {
-        Some(file) => read(file).await.map(Some),
-        None => Ok(None),
-    }
-}
-
 impl Target {
     async fn of(config: &Mqtt) -> Result<Self, Error> {
         let wrong = |reason: &str| Error::Refused(format!("url: Invalid value: {:?}: {reason}", config.url));
@@ -91,11 +84,8 @@ impl Target {
             _ => return Err(wrong("must begin with tcp://, mqtt://, ssl://, tls:// or mqtts://")),
         };
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| wrong("it names no host"))?;
-        let client = match both(("certificate", &config.certificate), ("key", &config.key))? {
-            Some((certificate, key)) => Some((read(certificate).await?, read(key).await?)),
-            None => None,
-        };
-        let tls = Tls { ca: contents(config.ca.as_ref()).await?, client };
+        let client = key_pair(&config.certificate, &config.key).await?;
+        let tls = Tls { ca: read_some(config.ca.as_ref()).await?, client };
         let credentials = match (&config.username, &config.password) {
             (Some(name), Some(password)) => Some((name.clone(), secret(password).await?)),
             (Some(name), None) => Some((name.clone(), String::new())),
@@ -313,7 +303,7 @@ macro_rules! version {
                     }
                     let place = match (publish.qos, self.places.clone().try_acquire_owned()) {
                         (_, Ok(place)) => Some(place),
-                        (QoS::AtMostOnce, Err(TryAcquireError::NoPermits | TryAcquireError::Closed)) => {
+                        (QoS::AtMostOnce, Err(_)) => {
                             tracing::warn!("a message of quality 0 is left out: too many wait");
                             return;
                         }

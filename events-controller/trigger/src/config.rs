@@ -7,6 +7,7 @@ use event_conditions::Condition;
 use event_delivery::{
     deliver::{Destination, Policy},
     duration,
+    take::{in_flight, redelivery},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -46,14 +47,6 @@ pub struct Config {
 
 fn window() -> Duration {
     WINDOW
-}
-
-fn in_flight() -> usize {
-    256
-}
-
-fn redelivery() -> Duration {
-    Duration::from_secs(30)
 }
 
 /// An input of a Trigger.
@@ -101,20 +94,15 @@ pub struct Subscriber {
     pub delivery: Policy,
 }
 
-fn destinations(sink: Option<&String>, topic: Option<&String>) -> Vec<Destination> {
-    let sink = sink.cloned().map(Destination::Sink);
-    sink.into_iter().chain(topic.cloned().map(Destination::Topic)).collect()
-}
-
 impl Subscriber {
     /// Where its events go.
     pub fn destinations(&self) -> Vec<Destination> {
-        destinations(self.sink.as_ref(), self.topic.as_ref())
+        Destination::all(self.sink.as_ref(), self.topic.as_ref())
     }
 
     /// Where those go that could not be delivered.
     pub fn dead_letters(&self) -> Vec<Destination> {
-        destinations(self.dead_letter_sink.as_ref(), self.dead_letter_topic.as_ref())
+        Destination::all(self.dead_letter_sink.as_ref(), self.dead_letter_topic.as_ref())
     }
 }
 
