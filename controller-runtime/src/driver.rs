@@ -11,9 +11,9 @@ use futures::{Stream, StreamExt, stream::BoxStream};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Api, Client, ResourceExt,
     api::{Patch, PatchParams},
-    core::{ApiResource, DynamicObject, NamespaceResourceScope, PartialObjectMeta, PartialObjectMetaExt},
+    core::{ApiResource, DynamicObject, PartialObjectMeta, PartialObjectMetaExt},
     runtime::{
         Controller,
         controller::{self, Action},
@@ -77,7 +77,7 @@ impl Driver {
         reconcile: impl Fn(Arc<K>, Arc<C>) -> F + Clone + Send + Sync + 'static,
         stop: CancellationToken,
     ) where
-        K: Watched + Resource<Scope = NamespaceResourceScope>,
+        K: Watched,
         C: Send + Sync + 'static,
         E: Failure,
         F: Future<Output = Result<Action, E>> + Send + 'static,
@@ -135,7 +135,7 @@ impl Driver {
 
     async fn report<K>(&self, mut unreadable: impl Stream<Item = Unreadable<K>> + Unpin)
     where
-        K: Watched + Resource<Scope = NamespaceResourceScope>,
+        K: Watched,
     {
         if !self.owns_ready {
             return std::future::pending().await;
@@ -164,12 +164,14 @@ impl Driver {
     /// Writes, or takes away, condition `Ready=False/Unreadable`.
     async fn mark<K>(&self, report: &Unreadable<K>) -> kube::Result<()>
     where
-        K: Watched + Resource<Scope = NamespaceResourceScope>,
+        K: Watched,
     {
         let object = &report.object;
-        let namespace = object.namespace.as_deref().unwrap_or_default();
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(self.client.clone(), namespace, &ApiResource::erase::<K>(&()));
+        let (namespace, resource) = (object.namespace.as_deref(), ApiResource::erase::<K>(&()));
+        let api: Api<DynamicObject> = match namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+            None => Api::all_with(self.client.clone(), &resource),
+        };
         let Some(live) = api.get_opt(&object.name).await? else { return Ok(()) };
         // The watch knows what is wrong, reading again tells also where; and it may be mended by now.
         let wrong = match serde_json::to_value(&live).map(serde_path_to_error::deserialize::<_, K>) {

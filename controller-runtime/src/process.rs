@@ -275,6 +275,12 @@ impl Runtime {
         self.spawn_essential("a watch", async move { shared.follow(&client, &namespaces, config, prune).await });
     }
 
+    /// Watches a kind that has no namespaces, from now on.
+    pub fn follow_cluster<K: Watched>(&mut self, shared: &Shared<K>, config: watcher::Config, prune: fn(&mut K)) {
+        let (shared, client) = (shared.clone(), self.client());
+        self.spawn_essential("a watch", async move { shared.follow_cluster(&client, config, prune).await });
+    }
+
     /// The namespaces of the flags and some more; none means all.
     fn namespaces(&self, also: &[String]) -> Vec<String> {
         let named = &self.args.watch_namespaces;

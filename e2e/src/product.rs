@@ -21,11 +21,13 @@ use crate::{
 
 /// The programs that run in pods.
 pub const CONTROLLERS: &[&str] =
-    &["function-controller", "builder-controller", "serving-controller", "gateway-controller"];
+    &["function-controller", "builder-controller", "serving-controller", "gateway-controller", "events-controller"];
 /// The program that runs in the pods of builds.
 const BUILD_HELPER: &str = "build-helper";
 /// The program between Dapr's sidecar of a function and the function's pods.
 const DAPR_PROXY: &str = "dapr-proxy";
+/// The programs that run as handlers of events.
+const HANDLERS: [&str; 2] = ["event-source", "event-trigger"];
 /// Users of build-helper's image.
 const USERS: &str =
     "root:x:0:0:root:/root:/bin/sh\nbuild:x:1000:1000:build:/tmp:/bin/sh\nnonroot:x:65532:65532:nonroot:/tmp:/bin/sh\n";
@@ -97,7 +99,7 @@ pub fn build_helper() -> Result<PathBuf> {
 }
 
 fn programs() -> impl Iterator<Item = &'static str> {
-    CONTROLLERS.iter().copied().chain([BUILD_HELPER, DAPR_PROXY])
+    CONTROLLERS.iter().copied().chain([BUILD_HELPER, DAPR_PROXY]).chain(HANDLERS)
 }
 
 impl Programs {
@@ -109,7 +111,7 @@ impl Programs {
     /// The images of the programs.
     pub fn images(&self) -> Vec<Image> {
         let name = |program: &str| format!("{NAMESPACE}/{program}:{}", self.tag);
-        let plain = CONTROLLERS.iter().chain([&DAPR_PROXY]);
+        let plain = CONTROLLERS.iter().chain([&DAPR_PROXY]).chain(&HANDLERS);
         let mut images: Vec<_> =
             plain.map(|program| Image::of_program(name(program), &self.folder.join(program))).collect();
         let helper = format!("/usr/bin/{BUILD_HELPER}");

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     bus::{Bus, Consumer, Delivery, Error, Lag, RETENTION, Receipt, Start, Subscription, both, locked},
     cloudevent::Event,
-    files::secret,
+    files::Content,
     wire::{ENCODED, Message, Mode, Protocol},
 };
 
@@ -41,9 +41,9 @@ pub struct Config {
     /// One stream for all topics. It is made, or gets the subjects that it lacks.
     #[serde(default)]
     pub stream: Option<String>,
-    /// File with NATS credentials (a JWT and the seed of an nkey).
+    /// NATS credentials: a JWT and the seed of an nkey.
     #[serde(default)]
-    pub credentials: Option<PathBuf>,
+    pub credentials: Option<Content>,
     /// File with the certificates of authorities that are trusted besides those of the system.
     #[serde(default)]
     pub ca: Option<PathBuf>,
@@ -87,9 +87,9 @@ impl JetStream {
     /// The broker cannot be reached, or refuses; a file cannot be read.
     pub async fn connect(config: &Config) -> Result<Self, Error> {
         let mut options = ConnectOptions::new().name("openfunction").connection_timeout(CONFIRMATION);
-        if let Some(file) = &config.credentials {
-            let read = options.credentials(&secret(file).await?);
-            options = read.map_err(|error| Error::Refused(format!("{} cannot be read: {error}", file.display())))?;
+        if let Some(credentials) = &config.credentials {
+            let read = options.credentials(&credentials.secret().await?);
+            options = read.map_err(|error| Error::Refused(format!("{credentials:?} are no credentials: {error}")))?;
         }
         if let Some(file) = &config.ca {
             options = options.add_root_certificates(file.clone()).require_tls(true);
@@ -217,8 +217,8 @@ fn message_id(topic: &str, attempt: &str) -> String {
     utf8_percent_encode(&format!("{topic}/{attempt}"), ENCODED).to_string()
 }
 
-/// A name that a consumer may have.
-fn durable_name(group: &str, topic: &str) -> String {
+/// The name of the consumer of a group for a topic.
+pub fn durable_name(group: &str, topic: &str) -> String {
     let is_allowed = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_');
     format!("{group}-{topic}").replace(|character| !is_allowed(character), "_")
 }

@@ -33,7 +33,7 @@ use tokio::sync::Notify;
 use crate::{
     bus::{Bus, Consumer, Delivery, Error, Lag, Owner, Receipt, Start, Subscription, both, locked},
     cloudevent::Event,
-    files::{read, secret},
+    files::Content,
     wire::{Message, Mode, Protocol},
 };
 use ledger::Ledger;
@@ -47,18 +47,18 @@ pub struct Config {
     /// Name for SASL; without it there is none.
     #[serde(default)]
     pub sasl_username: Option<String>,
-    /// File with the password for SASL.
+    /// Password for SASL.
     #[serde(default)]
-    pub sasl_password: Option<PathBuf>,
+    pub sasl_password: Option<Content>,
     /// How the password is shown.
     #[serde(default)]
     pub sasl_mechanism: Mechanism,
     /// Whether TLS is spoken.
     #[serde(default)]
     pub tls: bool,
-    /// File with the certificates of authorities that are trusted, instead of the public ones.
+    /// Certificates of authorities that are trusted, instead of the public ones.
     #[serde(default)]
-    pub ca: Option<PathBuf>,
+    pub ca: Option<Content>,
     /// File with the certificate that shows who we are.
     #[serde(default)]
     pub certificate: Option<PathBuf>,
@@ -115,7 +115,7 @@ impl Config {
         if let Some((name, password)) =
             both(("saslUsername", &self.sasl_username), ("saslPassword", &self.sasl_password))?
         {
-            let password = secret(password).await?;
+            let password = password.secret().await?;
             auth = Some(match self.sasl_mechanism {
                 Mechanism::Plain => AuthConfig::sasl_plain(name, password),
                 Mechanism::ScramSha256 => AuthConfig::sasl_scram_sha256(name, password),
@@ -126,8 +126,8 @@ impl Config {
             return Ok(auth);
         }
         let mut tls = TlsConfig::new();
-        if let Some(file) = &self.ca {
-            tls = tls.with_ca_cert_pem(read(file).await?);
+        if let Some(ca) = &self.ca {
+            tls = tls.with_ca_cert_pem(ca.read().await?);
         }
         if let Some((certificate, key)) = both(("certificate", &self.certificate), ("key", &self.key))? {
             tls = tls.with_client_cert(certificate.display().to_string(), key.display().to_string());

@@ -4,7 +4,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
-    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, Weak},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -26,7 +25,7 @@ use tokio::sync::Notify;
 use crate::{
     bus::{Bus, Consumer, Delivery, Error, Lag, RETENTION, Receipt, Start, Subscription, locked},
     cloudevent::Event,
-    files::{key_pair, read_some, secret},
+    files::{Content, key_pair, read_some},
     wire::{Message, Mode, Protocol},
 };
 
@@ -39,18 +38,18 @@ pub struct Config {
     /// Name of the user, if it is not the default one.
     #[serde(default)]
     pub username: Option<String>,
-    /// File with the password.
+    /// Password.
     #[serde(default)]
-    pub password: Option<PathBuf>,
-    /// File with the certificates of authorities that are trusted, instead of those of the system.
+    pub password: Option<Content>,
+    /// Certificates of authorities that are trusted, instead of those of the system.
     #[serde(default)]
-    pub ca: Option<PathBuf>,
-    /// File with the certificate that shows who we are.
+    pub ca: Option<Content>,
+    /// Certificate that shows who we are.
     #[serde(default)]
-    pub certificate: Option<PathBuf>,
-    /// File with the key of the certificate.
+    pub certificate: Option<Content>,
+    /// Key of the certificate.
     #[serde(default)]
-    pub key: Option<PathBuf>,
+    pub key: Option<Content>,
 }
 
 /// How long Redis may take to answer.
@@ -105,8 +104,8 @@ impl Config {
         if let Some(username) = &self.username {
             settings = settings.set_username(username);
         }
-        if let Some(file) = &self.password {
-            settings = settings.set_password(secret(file).await?);
+        if let Some(password) = &self.password {
+            settings = settings.set_password(password.secret().await?);
         }
         info = info.set_redis_settings(settings);
         if self.ca.is_none() && self.certificate.is_none() && self.key.is_none() {

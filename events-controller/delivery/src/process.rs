@@ -24,9 +24,12 @@ use crate::{deliver, metrics::Metrics};
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// The configuration; it is read again when it changes.
+    /// File of the configuration; it is read again when it changes.
     #[arg(long, env = "CONFIG_FILE", default_value = "/etc/openfunction/config.json")]
-    config: PathBuf,
+    config_file: PathBuf,
+    /// The configuration itself, instead of a file.
+    #[arg(long, env = "CONFIG", value_name = "JSON")]
+    config: Option<String>,
     /// Address of /metrics, /live and /ready.
     #[arg(long, env = "METRICS_ADDRESS", default_value = "[::]:8080")]
     metrics_address: SocketAddr,
@@ -155,11 +158,16 @@ async fn ready(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
 /// Works with the configuration as it is, and anew when it has changed.
 async fn work<W: Work>(arguments: &Arguments, metrics: &Arc<Metrics>, stop: &CancellationToken) -> anyhow::Result<()> {
     let client = deliver::client()?;
-    let (mut text, mut config) = read::<W>(&arguments.config).await?;
+    if let Some(text) = &arguments.config {
+        let config = parse::<W>(text).context("--config")?;
+        metrics.begins();
+        return W::run(config, client, metrics.clone(), stop.clone()).await;
+    }
+    let (mut text, mut config) = read::<W>(&arguments.config_file).await?;
     while !stop.is_cancelled() {
         let (token, present) = (stop.child_token(), config.clone());
         let changed = async {
-            (text, config) = changed::<W>(&arguments.config, &text).await;
+            (text, config) = changed::<W>(&arguments.config_file, &text).await;
             info!("the configuration has changed");
             token.cancel();
             std::future::pending::<()>().await;

@@ -1,8 +1,8 @@
 //! What an EventSource's process is told: one file of JSON, written by the controller.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
-use event_bus::{kafka, redis};
+use event_bus::{files::Content, kafka, redis};
 use event_delivery::{
     deliver::{Destination, Policy},
     duration,
@@ -156,18 +156,18 @@ pub struct Mqtt {
     /// Name at the broker.
     #[serde(default)]
     pub username: Option<String>,
-    /// File with the password.
+    /// Password.
     #[serde(default)]
-    pub password: Option<PathBuf>,
-    /// File with the certificates of authorities that are trusted, instead of those of the system.
+    pub password: Option<Content>,
+    /// Certificates of authorities that are trusted, instead of those of the system.
     #[serde(default)]
-    pub ca: Option<PathBuf>,
-    /// File with the certificate that shows who we are.
+    pub ca: Option<Content>,
+    /// Certificate that shows who we are.
     #[serde(default)]
-    pub certificate: Option<PathBuf>,
-    /// File with the key of the certificate.
+    pub certificate: Option<Content>,
+    /// Key of the certificate.
     #[serde(default)]
-    pub key: Option<PathBuf>,
+    pub key: Option<Content>,
 }
 
 fn at_least_once() -> u8 {
@@ -193,10 +193,10 @@ pub struct Webhook {
     /// Path; absent is `/<event>`.
     #[serde(default)]
     pub path: Option<String>,
-    /// File with the secret: what signatures of GitHub are made with, what GitLab sends as a token, and what others send
-    /// as `Authorization: Bearer`. Without one anybody may send events.
+    /// What signatures of GitHub are made with, what GitLab sends as a token, and what others send as
+    /// `Authorization: Bearer`. Without one anybody may send events.
     #[serde(default)]
-    pub secret: Option<PathBuf>,
+    pub secret: Option<Content>,
 }
 
 impl From {

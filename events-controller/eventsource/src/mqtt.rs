@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 use event_bus::{
     bus::{Consumer, Delivery, Error, Lag, Receipt},
-    files::{key_pair, read_some, secret},
+    files::{key_pair, read_some},
     wire::{Message, Protocol},
 };
 use event_delivery::take::{Origin, now};
@@ -87,7 +87,7 @@ impl Target {
         let client = key_pair(&config.certificate, &config.key).await?;
         let tls = Tls { ca: read_some(config.ca.as_ref()).await?, client };
         let credentials = match (&config.username, &config.password) {
-            (Some(name), Some(password)) => Some((name.clone(), secret(password).await?)),
+            (Some(name), Some(password)) => Some((name.clone(), password.secret().await?)),
             (Some(name), None) => Some((name.clone(), String::new())),
             (None, None) if !url.username().is_empty() => {
                 Some((url.username().to_owned(), url.password().unwrap_or_default().to_owned()))

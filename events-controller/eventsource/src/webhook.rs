@@ -1,7 +1,7 @@
 //! Webhooks: of anybody, of GitHub, of GitLab, and the notifications of S3-compatible servers. A request is answered with
 //! success when its events are where they shall go, so that whoever sends them can send them again.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use axum::{
@@ -14,7 +14,7 @@ use axum::{
 use event_bus::{
     bus::{Delivery, Error, Receipt},
     cloudevent::{Attribute, Event, JSON},
-    files::secret,
+    files::Content,
     wire::{Message, Protocol},
 };
 use event_delivery::{
@@ -54,7 +54,7 @@ enum Kind {
 #[derive(Debug)]
 struct Hook {
     kind: Kind,
-    secret: Option<PathBuf>,
+    secret: Option<Content>,
     /// Index of its event.
     index: usize,
     maker: Maker,
@@ -172,9 +172,9 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 
 impl Hook {
     async fn is_allowed(&self, headers: &HeaderMap, body: &[u8]) -> Result<bool, Error> {
-        let Some(file) = &self.secret else { return Ok(true) };
+        let Some(secret) = &self.secret else { return Ok(true) };
         // Read each time: it may have been changed.
-        let secret = secret(file).await?;
+        let secret = secret.secret().await?;
         Ok(match self.kind {
             Kind::GitHub => {
                 let signature = text(headers, "x-hub-signature-256").and_then(|text| text.strip_prefix("sha256="));

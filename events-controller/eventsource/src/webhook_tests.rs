@@ -7,7 +7,7 @@ use super::*;
 /// A hook of a kind with a secret, whose name is `hook`.
 fn hook(kind: Kind, secret: Option<&tempfile::NamedTempFile>) -> Hook {
     let maker = Maker { source: "/sources/s#hook".to_owned(), type_: "plain".to_owned(), prefix: String::new() };
-    Hook { kind, secret: secret.map(|file| file.path().to_owned()), index: 0, maker }
+    Hook { kind, secret: secret.map(|file| file.path().into()), index: 0, maker }
 }
 
 fn file(secret: &str) -> tempfile::NamedTempFile {

@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{EventsCondition, SecretKeySelector, Tls};
+use super::{EventsCondition, KafkaScaleOption, SecretKeySelector, Tls};
 use crate::core::ScaledObjectAuthRef;
 
 /// What became of an event bus. (addition)
@@ -184,7 +184,7 @@ pub struct JetStream {
     /// URL of the NATS server, for example `nats://nats.default:4222`.
     #[schemars(length(min = 1, max = 2048))]
     pub url: String,
-    /// Name of the stream; it is made when it does not exist. Absent means one for each bus.
+    /// Name of one stream for all topics; it is made when it does not exist. Absent means one for each topic, with its name.
     #[schemars(length(max = 253))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
@@ -194,6 +194,9 @@ pub struct JetStream {
     /// Connects by TLS; an empty object trusts the public authorities.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+    /// How the handlers of Triggers are scaled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale_option: Option<NatsStreamingScaleOption>,
 }
 
 /// A bus on Kafka. (addition)
@@ -216,6 +219,9 @@ pub struct KafkaBus {
     /// Connects by TLS; an empty object trusts the public authorities.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+    /// How the handlers of Triggers are scaled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale_option: Option<KafkaScaleOption>,
 }
 
 /// A bus on Redis Streams. (addition)

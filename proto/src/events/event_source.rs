@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{EventsStatus, SecretKeySelector, SinkSpec, Tls};
+use super::{Delivery, EventsStatus, SecretKeySelector, SinkSpec, Tls};
 use crate::core::ScaledObjectAuthRef;
 
 /// An EventSource reads events from servers and sends them to an event bus, to a sink, or to both.
@@ -50,9 +50,35 @@ pub struct EventSourceSpec {
     #[schemars(extend("maxProperties" = 64))]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub mqtt: BTreeMap<String, Mqtt>,
+    /// HTTP requests to take events from, by event name. (addition)
+    #[schemars(extend("maxProperties" = 64))]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub webhook: BTreeMap<String, Webhook>,
+    /// Webhooks of GitHub, by event name. (addition)
+    #[schemars(extend("maxProperties" = 64))]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub github: BTreeMap<String, Webhook>,
+    /// Webhooks of GitLab, by event name. (addition)
+    #[schemars(extend("maxProperties" = 64))]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub gitlab: BTreeMap<String, Webhook>,
+    /// Notifications of S3-compatible object storage, by event name. (addition)
+    #[schemars(extend("maxProperties" = 64))]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub s3: BTreeMap<String, Webhook>,
     /// Receiver of every event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sink: Option<SinkSpec>,
+    /// How events are delivered to `sink`. (addition)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<Delivery>,
+    /// HTTP receiver of events that could not be delivered. (addition)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_letter_sink: Option<SinkSpec>,
+    /// Topic of the bus for events that could not be delivered. (addition)
+    #[schemars(length(max = 249))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_letter_topic: Option<String>,
     /// Accepted and ignored: the handlers are not built.
     #[schemars(schema_with = "crate::schema::object")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -147,6 +173,30 @@ pub struct Cron {
     #[schemars(length(max = 64))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
+    /// How many seconds late the last event that was missed may be made up for, as of a CronJob; absent means that none
+    /// is. (addition)
+    #[schemars(range(min = 0))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub starting_deadline_seconds: Option<i64>,
+}
+
+/// HTTP requests that bring events. (addition)
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Webhook {
+    /// Path of the requests; absent is `/<event>`.
+    #[schemars(length(max = 1024), regex(pattern = "^/[^{}?#]*$"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// What requests are checked with: what GitHub signs them with, what GitLab sends as a token, and what others send as
+    /// `Authorization: Bearer`. Absent means that anybody who reaches the handler may send events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretKeySelector>,
+    /// Who can reach the handler: `Public` and `Internal` through the gateway, as a function with a route of that
+    /// visibility, or `None`, which is meant when absent, by the name of its Service only.
+    #[schemars(extend("enum" = ["Public", "Internal", "None"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub visibility: Option<String>,
 }
 
 /// An MQTT topic to read.
@@ -159,6 +209,10 @@ pub struct Mqtt {
     /// Topic filter to subscribe to.
     #[schemars(length(min = 1, max = 65535))]
     pub topic: String,
+    /// Version of the protocol: `3.1.1`, which is meant when absent, or `5`. (addition)
+    #[schemars(extend("enum" = ["3.1.1", "5"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// Client identifier; absent is made from namespace, EventSource and event.
     #[serde(rename = "consumerID", skip_serializing_if = "Option::is_none")]
     pub consumer_id: Option<String>,

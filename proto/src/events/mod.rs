@@ -11,8 +11,8 @@ pub use event_bus::{
     ClusterEventBus, ClusterEventBusSpec, EventBus, EventBusSpec, EventBusStatus, JetStream, KafkaBus, NatsStreaming,
     NatsStreamingScaleOption, RedisStreams,
 };
-pub use event_source::{Cron, EventSource, EventSourceSpec, Kafka, KafkaScaleOption, Mqtt, Redis};
+pub use event_source::{Cron, EventSource, EventSourceSpec, Kafka, KafkaScaleOption, Mqtt, Redis, Webhook};
 pub use secret::{SecretKeySelector, Tls};
-pub use sink::{SinkReference, SinkSpec};
+pub use sink::{Delivery, SinkReference, SinkSpec};
 pub use status::{EventsCondition, EventsStatus};
 pub use trigger::{Input, Subscriber, Trigger, TriggerSpec};

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{EventsStatus, SinkSpec};
+use super::{Delivery, EventsStatus, SinkSpec};
+use crate::GoDuration;
 
 /// A Trigger reads events from a bus and sends them to its subscribers when their conditions hold.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -37,6 +38,13 @@ pub struct TriggerSpec {
     /// What is called, and when.
     #[schemars(length(max = 64))]
     pub subscribers: Vec<Subscriber>,
+    /// How long an event counts for conditions that name several inputs; absent means 60s. (addition)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<GoDuration>,
+    /// Whether conditions are read as OpenFunction 1.x did: an input stays set for the window, whatever it matched, and a
+    /// condition that holds fires with every event of any input. (addition)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub legacy_semantics: Option<bool>,
     /// Verbosity of the handler, a number; absent means `1`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_level: Option<String>,
@@ -56,6 +64,10 @@ pub struct Input {
     /// Name of the event in the EventSource.
     #[schemars(length(min = 1, max = 253))]
     pub event: String,
+    /// `inner` if the events of the bus have the form of OpenFunction 1.x; the others are told by themselves. (addition)
+    #[schemars(extend("enum" = ["inner"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_mode: Option<String>,
 }
 
 /// A receiver with its condition.
@@ -63,7 +75,7 @@ pub struct Input {
 #[serde(rename_all = "camelCase")]
 pub struct Subscriber {
     /// CEL expression over the names of inputs that must be true for the subscriber to be called.
-    #[schemars(length(max = 4096))]
+    #[schemars(length(max = 1024))]
     #[x_kube(validation = Rule::new("self != ''").reason(Reason::FieldValueRequired).message("must be a CEL expression over the names of inputs"))]
     pub condition: String,
     /// HTTP receiver of the event.
@@ -80,4 +92,7 @@ pub struct Subscriber {
     #[schemars(length(max = 249))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letter_topic: Option<String>,
+    /// How events are delivered. (addition)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<Delivery>,
 }

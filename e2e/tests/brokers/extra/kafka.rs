@@ -83,9 +83,9 @@ async fn ev1_kafka_is_spoken_to_with_tls_and_every_mechanism_of_sasl() {
     let right = Config {
         brokers: format!("127.0.0.1:{port}"),
         tls: true,
-        ca: Some(ca),
+        ca: Some(ca.into()),
         sasl_username: Some("shop".to_owned()),
-        sasl_password: Some(password),
+        sasl_password: Some(password.into()),
         ..Config::default()
     };
     for mechanism in [Mechanism::Plain, Mechanism::ScramSha256, Mechanism::ScramSha512] {
@@ -96,11 +96,11 @@ async fn ev1_kafka_is_spoken_to_with_tls_and_every_mechanism_of_sasl() {
         publish_one(&bus, &topic, event(7, 10)).await;
         let mut consumer = bus.subscribe(&stories::all_of(&topic)).await.unwrap();
         assert_eq!(consumer.next().await.unwrap().event().unwrap().id, event(7, 10).id);
-        let config = Config { sasl_password: Some(wrong.clone()), ..config };
+        let config = Config { sasl_password: Some(wrong.clone().into()), ..config };
         let error = KafkaBus::connect(&config).await.unwrap_err();
         assert!(matches!(error, Error::Refused(_)), "{mechanism:?}: {error}");
     }
-    let error = KafkaBus::connect(&Config { ca: Some(others), ..right.clone() }).await.unwrap_err();
+    let error = KafkaBus::connect(&Config { ca: Some(others.into()), ..right.clone() }).await.unwrap_err();
     println!("{error}");
     assert!(error.to_string().contains("certificate"), "{error}");
     let error = KafkaBus::connect(&Config { sasl_password: None, ..right.clone() }).await.unwrap_err();

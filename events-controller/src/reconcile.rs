@@ -1,0 +1,426 @@
+//! The drivers of EventSources and Triggers: what they meet, what shall run, and what they tell.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use controller_runtime::{
+    apply::{APPLIED_PREFIX, Applied, Applier, ApplyError, Converged, adopt},
+    children::{self, dynamic},
+    client::describe,
+    conditions::NewCondition,
+    events::{About, EventType, Events},
+    index::Index,
+    optional::OptionalApis,
+    watch::Shared,
+};
+use jiff::Timestamp;
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    runtime::{controller::Action, reflector::ObjectRef},
+};
+use openfunction_proto::{
+    core::Function,
+    events::{ClusterEventBus, EventBus, EventSource, SinkSpec, Trigger},
+    gateway_api::resources::ReferenceGrant,
+};
+
+use crate::{
+    ABOUT, REFERENCE_GRANTS,
+    bus::Found,
+    handler::{self, Handler},
+    names,
+    plan::{Plan, Settings},
+    problem::Problem,
+    sink::Sinks,
+    source,
+    status::{self, CREATED, Conditioned, Outcome},
+    trigger::{self, Permission},
+};
+
+/// What a reconcile works with.
+pub struct Context {
+    /// Writes status.
+    pub client: Client,
+    /// Writes handlers.
+    pub applier: Applier,
+    /// Events of transitions.
+    pub events: Events,
+    /// EventSources.
+    pub sources: Shared<EventSource>,
+    /// EventSources by their topics.
+    pub sources_by_topic: Index<EventSource>,
+    /// Buses of a namespace.
+    pub buses: Shared<EventBus>,
+    /// Buses of the cluster.
+    pub cluster_buses: Shared<ClusterEventBus>,
+    /// Handlers, and functions that are sinks.
+    pub functions: Shared<Function>,
+    /// Who may read EventSources of another namespace.
+    pub grants: Shared<ReferenceGrant>,
+    /// The optional APIs that there are.
+    pub apis: OptionalApis,
+    /// Addresses of sinks.
+    pub sinks: Sinks,
+    /// What the installation says.
+    pub settings: Settings,
+}
+
+/// How soon it is looked again at what the cache does not know yet.
+const SOON: Duration = Duration::from_secs(1);
+/// How soon it is looked again at what time may mend.
+const LATER: Duration = Duration::from_secs(15);
+
+/// Words of a kind, as the original has them (events §12).
+struct Words {
+    created: (&'static str, &'static str),
+    ready: (&'static str, &'static str),
+    failed: &'static str,
+    label: &'static str,
+}
+
+const OF_SOURCE: Words = Words {
+    created: ("EventSourceFunctionCreated", "EventSource function is created"),
+    ready: ("EventSourceIsReady", "EventSource is ready."),
+    failed: "ErrorCreatingEventSourceFunction",
+    label: names::OF_SOURCE,
+};
+const OF_TRIGGER: Words = Words {
+    created: ("TriggerFunctionCreated", "Trigger function is created"),
+    ready: ("TriggerIsReady", "Trigger is ready."),
+    failed: "ErrorCreatingTriggerFunction",
+    label: names::OF_TRIGGER,
+};
+
+/// Brings an EventSource one step further.
+pub async fn source(source: Arc<EventSource>, context: Arc<Context>) -> Result<Action, ApplyError> {
+    if source.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let world = context.world_of_source(&source).await;
+    let plan = source::plan(&source, &world, &context.settings);
+    context.run(&*source, plan, &OF_SOURCE).await
+}
+
+/// Brings a Trigger one step further.
+pub async fn trigger(trigger: Arc<Trigger>, context: Arc<Context>) -> Result<Action, ApplyError> {
+    if trigger.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let world = context.world_of_trigger(&trigger).await;
+    let plan = trigger::plan(&trigger, &world, &context.settings);
+    context.run(&*trigger, plan, &OF_TRIGGER).await
+}
+
+impl Context {
+    async fn world_of_source(&self, source: &EventSource) -> source::World {
+        let (namespace, spec) = (source.namespace().unwrap_or_default(), &source.spec);
+        let bus = spec.event_bus.as_deref().filter(|name| !name.is_empty());
+        let bus = bus.map(|name| self.bus(&namespace, name));
+        source::World {
+            sink: self.find(spec.sink.as_ref(), &namespace, "spec.sink").await,
+            dead_letter_sink: self.find(spec.dead_letter_sink.as_ref(), &namespace, "spec.deadLetterSink").await,
+            shared_topics: match &bus {
+                Some(Ok(found)) => self.shared_topics(source, found),
+                _ => Vec::new(),
+            },
+            bus,
+        }
+    }
+
+    async fn world_of_trigger(&self, trigger: &Trigger) -> trigger::World {
+        let (namespace, spec) = (trigger.namespace().unwrap_or_default(), &trigger.spec);
+        let mut sinks = Vec::new();
+        for (index, subscriber) in spec.subscribers.iter().enumerate() {
+            let path = |field: &str| format!("spec.subscribers[{index}].{field}");
+            sinks.push(trigger::Sinks {
+                sink: self.find(subscriber.sink.as_ref(), &namespace, &path("sink")).await,
+                dead_letter_sink: self
+                    .find(subscriber.dead_letter_sink.as_ref(), &namespace, &path("deadLetterSink"))
+                    .await,
+            });
+        }
+        trigger::World {
+            bus: self.bus(&namespace, &spec.event_bus),
+            sinks,
+            permission: self.permission(trigger, &namespace),
+            missing: self.missing(trigger, &namespace),
+        }
+    }
+
+    async fn find(&self, sink: Option<&SinkSpec>, namespace: &str, path: &str) -> Option<Result<String, Problem>> {
+        match sink {
+            Some(sink) => Some(self.sinks.find(sink, namespace, path).await),
+            None => None,
+        }
+    }
+
+    /// The bus of a name: that of the namespace, or else that of the cluster (events §7).
+    fn bus(&self, namespace: &str, name: &str) -> Result<Found, Problem> {
+        if name.is_empty() {
+            return Err(Problem::configuration("spec.eventBus: Required value: must set spec.eventBus"));
+        }
+        if let Some(bus) = self.buses.store().get(&ObjectRef::new(name).within(namespace)) {
+            return Ok(Found { kind: "EventBus", name: name.to_owned(), spec: bus.spec.clone() });
+        }
+        let bus = self.cluster_buses.store().get(&ObjectRef::new(name));
+        let bus = bus.map(|bus| Found { kind: "ClusterEventBus", name: name.to_owned(), spec: bus.spec.bus.clone() });
+        bus.ok_or_else(|| {
+            Problem::bus(format!(
+                "spec.eventBus: cannot retrieve eventBus or clusterEventBus {name:?}: neither is in namespace {namespace:?} nor in the cluster"
+            ))
+        })
+    }
+
+    /// Topics of a source that an older one has on the same bus, too (BUG-E11).
+    fn shared_topics(&self, source: &EventSource, bus: &Found) -> Vec<(String, String)> {
+        let age = |source: &EventSource| (source.creation_timestamp(), source.namespace(), source.name_any());
+        let mut shared = Vec::new();
+        for topic in source::topics(source) {
+            let mut others = self.sources_by_topic.get(&topic);
+            others.retain(|other| {
+                let named = other.spec.event_bus.as_deref().unwrap_or_default();
+                let their = self.bus(&other.namespace().unwrap_or_default(), named);
+                age(other) < age(source) && their.is_ok_and(|their| their.place() == bus.place())
+            });
+            others.sort_by_key(|other| age(other));
+            let others = others
+                .first()
+                .map(|other| format!("EventSource \"{}/{}\"", other.namespace().unwrap_or_default(), other.name_any()));
+            shared.extend(others.map(|other| (topic, other)));
+        }
+        shared
+    }
+
+    fn permission(&self, trigger: &Trigger, own: &str) -> Permission {
+        let group = Trigger::group(&());
+        for (name, input) in &trigger.spec.inputs {
+            let Some(namespace) = input.namespace.as_deref().filter(|of| !of.is_empty() && *of != own) else {
+                continue;
+            };
+            let wanted = format!(
+                "spec.inputs[{name}].namespace: a ReferenceGrant in namespace {namespace:?} must allow it, from group {group:?}, kind \"Trigger\", namespace {own:?} to group {group:?}, kind \"EventSource\""
+            );
+            if !self.apis.is_served(REFERENCE_GRANTS) {
+                let message = format!("{wanted}; the cluster serves no {REFERENCE_GRANTS}");
+                return Permission::Unknown(Problem::permission(message));
+            }
+            if !self.grants.is_synced() {
+                return Permission::Unknown(Problem { is_passing: true, ..Problem::permission(wanted) });
+            }
+            let is_granted = self.grants.store().state().iter().any(|grant| {
+                let from = grant.spec.from.iter();
+                let mut from =
+                    from.filter(|from| from.group == group && from.kind == "Trigger" && from.namespace == own);
+                let mut to = grant.spec.to.iter().filter(|to| to.group == group && to.kind == "EventSource");
+                grant.namespace().as_deref() == Some(namespace)
+                    && from.next().is_some()
+                    && to.any(|to| to.name.as_ref().is_none_or(|name| *name == input.event_source))
+            });
+            if !is_granted {
+                return Permission::Missing(Problem::permission(wanted));
+            }
+        }
+        Permission::Given
+    }
+
+    /// Inputs that nobody sends.
+    fn missing(&self, trigger: &Trigger, own: &str) -> Vec<String> {
+        let mut missing = Vec::new();
+        for (name, input) in &trigger.spec.inputs {
+            let namespace = input.namespace.as_deref().filter(|namespace| !namespace.is_empty()).unwrap_or(own);
+            let source = self.sources.store().get(&ObjectRef::new(&input.event_source).within(namespace));
+            let said = format!("EventSource \"{namespace}/{}\"", input.event_source);
+            let wrong = match source {
+                None => format!("{said} does not exist"),
+                Some(source) if !source::events(&source.spec).contains(input.event.as_str()) => {
+                    format!("{said} has no event {:?}", input.event)
+                }
+                Some(source) => match source.spec.event_bus.as_deref().filter(|bus| !bus.is_empty()) {
+                    None => format!("{said} names no eventBus"),
+                    Some(_) => continue,
+                },
+            };
+            missing.push(format!("spec.inputs[{name}]: {wrong}"));
+        }
+        missing
+    }
+
+    /// Has handlers run as they are planned, and tells of it.
+    async fn run<K: Conditioned>(&self, owner: &K, mut plan: Plan, words: &Words) -> Result<Action, ApplyError> {
+        let converged = self.converge(owner, &plan, words.label).await;
+        let outcome = self.outcome(owner, &plan, &converged, words);
+        if plan.problem.is_none() && converged.is_ok() {
+            plan.notes.push(NewCondition::true_(CREATED, words.created.0, words.created.1));
+        }
+        let is_passing = plan.problem.as_ref().is_some_and(|problem| problem.is_passing);
+        let written = self.tell(owner, plan.notes, outcome).await?;
+        if !written {
+            return Ok(Action::requeue(SOON));
+        }
+        Ok(converged?.requeue(is_passing.then_some(LATER)))
+    }
+
+    /// Writes the conditions; `false` if the object is another one by now, and will be looked at again.
+    ///
+    /// # Errors
+    /// What the API server answers.
+    pub async fn tell<K: Conditioned>(
+        &self,
+        object: &K,
+        notes: Vec<NewCondition>,
+        outcome: Outcome,
+    ) -> Result<bool, ApplyError> {
+        let generation = object.meta().generation;
+        let after = status::conditions(object.conditions(), notes, outcome, generation, Timestamp::now());
+        match status::write(&self.client, object, &after).await {
+            Ok(false) => Ok(true),
+            Ok(true) => {
+                let summary = |conditions: &[openfunction_proto::events::EventsCondition]| {
+                    conditions.last().map(|last| (last.type_.clone(), last.reason.clone()))
+                };
+                if let Some(last) = after.last().filter(|_| summary(object.conditions()) != summary(&after)) {
+                    let type_ = if last.type_ == status::ERROR { EventType::Warning } else { EventType::Normal };
+                    let (reason, note) =
+                        (last.reason.clone().unwrap_or_default(), last.message.clone().unwrap_or_default());
+                    self.events.publish(object, &About::default(), type_, &reason, note);
+                }
+                Ok(true)
+            }
+            Err(error) if error.is_conflict() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn converge<K: Conditioned>(&self, owner: &K, plan: &Plan, label: &str) -> Result<Converged, ApplyError> {
+        let namespace = owner.namespace().unwrap_or_default();
+        let (mut converged, mut refused) = (Converged::default(), None);
+        for handler in &plan.handlers {
+            // One that is refused does not keep the others from theirs.
+            let applied = self.apply(owner, (&namespace, label), handler, &mut converged).await;
+            refused = refused.or(applied.err());
+        }
+        // What is not asked for any more goes last (BUG-E32).
+        let wanted: BTreeSet<_> =
+            plan.handlers.iter().map(|handler| handler.name.clone()).chain(plan.kept.iter().cloned()).collect();
+        for function in children::owned(&self.functions, owner) {
+            if !wanted.contains(&function.name_any()) && function.metadata.deletion_timestamp.is_none() {
+                tracing::info!(handler = function.name_any(), "a handler goes: nothing asks for it");
+                self.applier.delete(&*function).await?;
+            }
+        }
+        refused.map_or(Ok(converged), Err)
+    }
+
+    async fn apply<K: Conditioned>(
+        &self,
+        owner: &K,
+        (namespace, label): (&str, &str),
+        handler: &Handler,
+        converged: &mut Converged,
+    ) -> Result<(), ApplyError> {
+        let live = self.functions.store().get(&ObjectRef::new(&handler.name).within(namespace));
+        if let Some(live) = live.as_ref().filter(|live| is_of_the_original(live, owner)) {
+            self.take_over(live).await?;
+        }
+        let wanted = dynamic(&handler::function(owner, label, handler));
+        let live = live.map(|live| children::json(&*live));
+        match self.applier.apply(wanted, live.as_ref()).await? {
+            Applied::Unchanged | Applied::Written(_) => {}
+            Applied::Later(pause) => converged.look_again(pause),
+            Applied::NotConverging { difference, retry_after } => {
+                let name = &handler.name;
+                converged.drift.get_or_insert_with(|| {
+                    format!(
+                        "Function {name:?} does not keep what is applied, since something else changes it: {difference}"
+                    )
+                });
+                retry_after.into_iter().for_each(|pause| converged.look_again(pause));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the fields ours that the original has written, so that those which are not wanted any more go.
+    async fn take_over(&self, function: &Function) -> Result<(), ApplyError> {
+        let (name, namespace) = (function.name_any(), function.namespace().unwrap_or_default());
+        let failed =
+            |source| ApplyError::Api { kind: "Function".to_owned(), name: name.clone(), source: Box::new(source) };
+        let api: Api<Function> = Api::namespaced(self.client.clone(), &namespace);
+        let Some(live) = api.get_opt(&name).await.map_err(failed)? else { return Ok(()) };
+        tracing::info!(handler = name, "a handler of the original is taken over");
+        let managers: BTreeSet<_> = live
+            .managed_fields()
+            .iter()
+            .filter(|entry| entry.operation.as_deref() == Some("Update") && entry.subresource.is_none())
+            .filter_map(|entry| entry.manager.clone())
+            .collect();
+        let managers: Vec<_> = managers.iter().map(String::as_str).collect();
+        adopt(&api, &live, &managers, ABOUT.name, None).await.map_err(failed)
+    }
+
+    fn outcome<K: Conditioned>(
+        &self,
+        owner: &K,
+        plan: &Plan,
+        converged: &Result<Converged, ApplyError>,
+        words: &Words,
+    ) -> Outcome {
+        let failed = |reason, message| Outcome::Failed(Problem { reason, message, is_passing: false });
+        match converged {
+            Err(error) if error.is_refusal() => return failed(words.failed, describe(error)),
+            Ok(Converged { drift: Some(drift), .. }) => return failed(words.failed, drift.clone()),
+            _ => {}
+        }
+        if let Some(problem) = &plan.problem {
+            return Outcome::Failed(problem.clone());
+        }
+        let namespace = owner.namespace().unwrap_or_default();
+        let mut waits = Vec::new();
+        for handler in &plan.handlers {
+            let live = self.functions.store().get(&ObjectRef::new(&handler.name).within(&namespace));
+            match live.as_deref().map_or(State::Coming("is being made".to_owned()), |live| state(live, handler)) {
+                State::Ready => {}
+                State::Coming(what) => waits.push(format!("Function {:?} {what}", handler.name)),
+                State::Failed(why) => return failed("HandlerFailed", format!("Function {:?}: {why}", handler.name)),
+            }
+        }
+        match waits.is_empty() {
+            true => Outcome::Ready { reason: words.ready.0, message: words.ready.1.to_owned() },
+            false => Outcome::Pending { message: waits.join("; ") },
+        }
+    }
+}
+
+/// Whether a handler was made by the original for the same owner: it has not been applied by us.
+fn is_of_the_original<K: Resource>(function: &Function, owner: &K) -> bool {
+    let is_owned = function
+        .owner_references()
+        .iter()
+        .any(|of| of.controller == Some(true) && Some(&of.uid) == owner.meta().uid.as_ref());
+    is_owned && !function.annotations().contains_key(&format!("{APPLIED_PREFIX}{}", ABOUT.name))
+}
+
+/// How a handler is.
+enum State {
+    Ready,
+    Coming(String),
+    Failed(String),
+}
+
+fn state(live: &Function, handler: &Handler) -> State {
+    let config = live.spec.serving.as_ref().and_then(|serving| serving.params.get("CONFIG"));
+    if config != Some(&handler.config) || live.spec.image != handler.image {
+        return State::Coming("is being changed".to_owned());
+    }
+    let status = live.status.clone().unwrap_or_default();
+    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
+    let Some(ready) = ready.filter(|ready| ready.observed_generation == live.metadata.generation) else {
+        return State::Coming("is being started".to_owned());
+    };
+    let said = format!("{}: {}", ready.reason, ready.message);
+    let has_failed = status.serving.as_ref().and_then(|serving| serving.state.as_deref());
+    match (ready.status.as_str(), has_failed) {
+        ("True", _) => State::Ready,
+        (_, Some("Failed" | "Timeout")) => State::Failed(said),
+        _ => State::Coming(format!("is not ready: {said}")),
+    }
+}
