@@ -6,6 +6,7 @@ mod adoption;
 mod builds;
 mod compat;
 mod engines;
+mod event_sources;
 mod events;
 mod gateways;
 mod hand_over;
@@ -77,8 +78,10 @@ enum Which {
     Builder,
     Serving,
     Gateway,
+    Events,
 }
 
+/// Those of the main job.
 const ALL: [Which; 4] = [Which::Function, Which::Builder, Which::Serving, Which::Gateway];
 
 impl World {
@@ -208,6 +211,8 @@ impl World {
             Which::Builder => (builder_controller::ABOUT, &[]),
             Which::Serving => (serving_controller::ABOUT, &[]),
             Which::Gateway => (gateway_controller::ABOUT, &["--route-settle-time=50ms", "--gateway-move-time=200ms"]),
+            // There is no DNS.
+            Which::Events => (events_controller::ABOUT, &["--find-sink-hosts=false"]),
         };
         let webhooks = format!("--webhook-address=127.0.0.1:{webhook_port}");
         let own = &[own, &[&*webhooks]].concat();
@@ -219,6 +224,7 @@ impl World {
             Which::Builder => spawn(about, own, &clients, &metrics, &stop, builder_controller::run),
             Which::Serving => spawn(about, own, &clients, &metrics, &stop, serving_controller::run),
             Which::Gateway => spawn(about, own, &clients, &metrics, &stop, gateway_controller::run),
+            Which::Events => spawn(about, own, &clients, &metrics, &stop, events_controller::run),
         };
         Running { which, stop, task, metrics }
     }
