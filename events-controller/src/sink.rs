@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -25,7 +25,7 @@ use openfunction_proto::{
 };
 use reqwest::Url;
 use serde_json::Value;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::problem::Problem;
@@ -82,7 +82,7 @@ pub struct Sinks {
     /// Whether hosts of URIs are looked for.
     finds_hosts: bool,
     hosts: Mutex<HashMap<String, (Instant, bool)>>,
-    watched: Mutex<BTreeMap<Place, Arc<Mutex<Seen>>>>,
+    watched: Mutex<BTreeMap<Place, watch::Sender<Seen>>>,
     changed: broadcast::Sender<String>,
     watches: TaskTracker,
 }
@@ -148,7 +148,7 @@ impl Sinks {
         if (group, of.kind.as_str()) == ("core.openfunction.io", "Function") {
             return self.of_function(namespace, &of.name, path);
         }
-        self.of_others(of, namespace, path)
+        self.of_others(of, namespace, path).await
     }
 
     fn of_function(&self, namespace: &str, name: &str, path: &str) -> Result<String, Problem> {
@@ -162,12 +162,15 @@ impl Sinks {
         })
     }
 
-    fn of_others(&self, of: &SinkReference, namespace: &str, path: &str) -> Result<String, Problem> {
+    async fn of_others(&self, of: &SinkReference, namespace: &str, path: &str) -> Result<String, Problem> {
         let said = format!("{} \"{namespace}/{}\"", of.kind, of.name);
         let place =
             Place { api_version: of.api_version.clone(), kind: of.kind.clone(), namespace: namespace.to_owned() };
-        let seen = self.watched(place);
-        let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.watched(place).subscribe();
+        // It takes a moment only; if it does not, whoever asks is told once it is known.
+        let is_known = |seen: &Seen| seen.is_complete || seen.problem.is_some();
+        let _ = tokio::time::timeout(LOOK, seen.wait_for(is_known)).await;
+        let seen = seen.borrow();
         if let Some(problem) = &seen.problem {
             return Err(Problem::sink(format!("{path}.ref: {problem}")));
         }
@@ -207,12 +210,12 @@ impl Sinks {
     }
 
     /// What is known of a place, which is watched from the first question on.
-    fn watched(&self, place: Place) -> Arc<Mutex<Seen>> {
+    fn watched(&self, place: Place) -> watch::Sender<Seen> {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(seen) = watched.get(&place) {
             return seen.clone();
         }
-        let seen = Arc::new(Mutex::new(Seen::default()));
+        let seen = watch::Sender::new(Seen::default());
         watched.insert(place.clone(), seen.clone());
         let watch = Watch {
             client: self.client.clone(),
@@ -240,7 +243,7 @@ fn tokio_stream(receiver: broadcast::Receiver<String>) -> impl Stream<Item = Opt
 struct Watch {
     client: Client,
     cluster_domain: String,
-    seen: Arc<Mutex<Seen>>,
+    seen: watch::Sender<Seen>,
     changed: broadcast::Sender<String>,
     place: Place,
 }
@@ -274,7 +277,7 @@ impl Watch {
                 Err(error) => {
                     let reason = describe(&error);
                     tracing::warn!(kind, namespace, "a sink's kind cannot be watched, trying again: {reason}");
-                    if !self.seen().is_complete {
+                    if !self.seen.borrow().is_complete {
                         self.set_problem(Some(format!("{kind} of {api_version} cannot be watched: {reason}")));
                     }
                 }
@@ -282,17 +285,16 @@ impl Watch {
         }
     }
 
-    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn key(&self, name: &str) -> String {
         key(&self.place.api_version, &self.place.kind, &self.place.namespace, name)
     }
 
     fn set_problem(&self, problem: Option<String>) {
-        let is_new = self.seen().problem != problem;
-        self.seen().problem = problem;
+        let is_new = self.seen.send_if_modified(|seen| {
+            let is_new = seen.problem != problem;
+            seen.problem = problem;
+            is_new
+        });
         if is_new {
             // Whoever asks for one of them.
             let _ = self.changed.send(self.key(""));
@@ -300,18 +302,19 @@ impl Watch {
     }
 
     fn complete(&self, addresses: HashMap<String, Option<String>>) {
-        let mut seen = self.seen();
-        (seen.is_complete, seen.problem, seen.addresses) = (true, None, addresses);
+        self.seen.send_replace(Seen { is_complete: true, problem: None, addresses });
         let _ = self.changed.send(self.key(""));
     }
 
     fn change(&self, name: String, is: Option<Option<String>>) {
-        let mut seen = self.seen();
-        let was = match is.clone() {
-            Some(address) => seen.addresses.insert(name.clone(), address),
-            None => seen.addresses.remove(&name),
-        };
-        if was != is {
+        let is_new = self.seen.send_if_modified(|seen| {
+            let was = match is.clone() {
+                Some(address) => seen.addresses.insert(name.clone(), address),
+                None => seen.addresses.remove(&name),
+            };
+            was != is
+        });
+        if is_new {
             let _ = self.changed.send(self.key(&name));
         }
     }

@@ -93,7 +93,7 @@ impl World {
     }
 }
 
-fn object(kind: &str, name: &str, spec: Value) -> Value {
+pub(super) fn object(kind: &str, name: &str, spec: Value) -> Value {
     json!({"apiVersion": "events.openfunction.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
 }
 

@@ -15,25 +15,25 @@ use super::{FUNCTIONS, StandIn, Which, World, function, patch_status};
 use crate::support::eventually;
 
 /// Numbers that look random and are the same in every run.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
+    pub(super) fn roll(&mut self, sides: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % sides
     }
 
-    fn one_of<T: Clone>(&mut self, all: &[T]) -> T {
+    pub(super) fn one_of<T: Clone>(&mut self, all: &[T]) -> T {
         all[self.roll(all.len())].clone()
     }
 
     /// One of several good values, now and then a bad one.
-    fn mostly<T: Clone>(&mut self, good: &[T], bad: T) -> T {
+    pub(super) fn mostly<T: Clone>(&mut self, good: &[T], bad: T) -> T {
         if self.roll(25) == 0 { bad } else { self.one_of(good) }
     }
 
     /// Some of several values, as a JSON list.
-    fn some(&mut self, most: usize, mut one: impl FnMut(&mut Self) -> Value) -> Value {
+    pub(super) fn some(&mut self, most: usize, mut one: impl FnMut(&mut Self) -> Value) -> Value {
         (0..self.roll(most + 1)).map(|_| one(self)).collect()
     }
 }
@@ -174,7 +174,7 @@ fn objects() -> usize {
 }
 
 /// Time for 2,000 objects, on a machine that does much else.
-const LONG: Duration = Duration::from_secs(150);
+pub(super) const LONG: Duration = Duration::from_secs(150);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_random_gateways_and_functions_each_has_a_condition_and_a_second_pass_makes_no_request() {
@@ -307,7 +307,7 @@ fn share() -> usize {
     from_environment("FUNCTIONS").unwrap_or(SHARE)
 }
 
-fn from_environment(variable: &str) -> Option<usize> {
+pub(super) fn from_environment(variable: &str) -> Option<usize> {
     std::env::var(variable).ok()?.parse().ok()
 }
 

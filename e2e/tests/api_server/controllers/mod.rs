@@ -12,6 +12,7 @@ mod gateways;
 mod hand_over;
 mod limits;
 mod many;
+mod many_events;
 mod quiet;
 mod without_gateway;
 
