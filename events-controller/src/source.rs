@@ -214,7 +214,7 @@ impl<'a> Common<'a> {
             image: self.settings.source_image.clone(),
             config: handler::config(&config)?,
             port: if hook { WEBHOOK_PORT } else { METRICS_PORT },
-            visibility: visibility.unwrap_or_else(|| "None".to_owned()),
+            visibility: visibility.unwrap_or_else(|| if hook { "Internal" } else { "None" }.to_owned()),
             secrets,
             scale,
             log_filter: handler::log_filter(self.spec.log_level.as_deref()),

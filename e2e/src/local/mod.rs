@@ -69,7 +69,6 @@ pub const EXTRAS: &[&str] = &[
     "dapr",
     "redis",
     "mosquitto",
-    "nats",
     "kafka",
     "minio",
     "tekton",

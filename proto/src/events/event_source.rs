@@ -192,9 +192,9 @@ pub struct Webhook {
     /// `Authorization: Bearer`. Absent means that anybody who reaches the handler may send events.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretKeySelector>,
-    /// Who can reach the handler: `Public` and `Internal` through the gateway, as a function with a route of that
-    /// visibility, or `None`, which is meant when absent, by the name of its Service only.
-    #[schemars(extend("enum" = ["Public", "Internal", "None"]))]
+    /// Who can reach the handler, as a function `esw-<eventSource>-<kind>-<event>`: everybody (`Public`), or, which is
+    /// meant when absent, the cluster (`Internal`).
+    #[schemars(extend("enum" = ["Public", "Internal"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub visibility: Option<String>,
 }

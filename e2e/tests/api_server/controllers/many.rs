@@ -1,7 +1,10 @@
 //! Many OpenFunction Gateways and Functions: whatever they say, each ends with a condition, and a change of the gateway
 //! costs few writes.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use futures::StreamExt;
 use kube::{
@@ -268,6 +271,11 @@ async fn of_many_random_gateways_and_functions_each_has_a_condition_and_a_second
     })
     .await;
     running.end().await;
+    let statuses = || async {
+        let functions = world.api::<Function>().list(&ListParams::default()).await.unwrap().items;
+        functions.iter().map(|of| (of.name_any(), json!(of.status))).collect::<BTreeMap<_, _>>()
+    };
+    let before = statuses().await;
     let again = world.start(Which::Gateway).await;
     let began = Instant::now();
     let is_done = || again.passes() >= all - refused && again.metrics.queue_depth() == 0;
@@ -289,7 +297,10 @@ async fn of_many_random_gateways_and_functions_each_has_a_condition_and_a_second
         let written = writes.remove(&format!("kind=\"{kind}\",verb=\"patch\"")).unwrap_or_default();
         assert!(written <= 5 * refused as u64, "{written} writes of {refused} {kind} that are refused");
     }
-    assert!(writes.is_empty(), "{writes:?}");
+    let mut changed = statuses().await;
+    changed.retain(|name, status| before.get(name) != Some(status));
+    let was: Vec<_> = changed.keys().map(|name| &before[name]).collect();
+    assert!(writes.is_empty(), "{writes:?}: {} was {}", json!(changed), json!(was));
     again.end().await;
 }
 

@@ -4,6 +4,7 @@ mod children;
 pub mod contract;
 mod controllers;
 mod engines;
+pub mod events;
 mod failures;
 mod how_to;
 pub mod migration;
