@@ -150,6 +150,9 @@ pub struct Context {
     pub routes: Shared<HttpRoute>,
     /// These by hostname.
     pub by_hostname: Index<HttpRoute>,
+    /// Functions with a certificate of their own by the hostnames that they name: their routes have them only once a
+    /// listener has the certificate.
+    pub certified_by_hostname: Index<Function>,
     /// Functions by the Services in other namespaces that they need a ReferenceGrant for.
     pub services_elsewhere: Index<Function>,
     /// Functions that have lost something to another.
@@ -359,6 +362,10 @@ pub async fn run(mut runtime: Runtime, flags: Flags) -> anyhow::Result<()> {
         kubernetes_gateways: kubernetes_gateways.clone(),
         listener_sets,
         by_hostname: routes.index(|route| route.spec.hostnames.clone()),
+        certified_by_hostname: functions.index(|function| {
+            let route = function.spec.serving.as_ref().and_then(|serving| serving.http()?.route.as_ref());
+            route.filter(|route| route.tls.is_some()).map(|route| route.hostnames.clone()).unwrap_or_default()
+        }),
         routes: routes.clone(),
         services_elsewhere: functions.index(function::grants::services_elsewhere(flags.backend_namespaces.clone())),
         losers: function::Losers::default(),

@@ -36,6 +36,12 @@ pub fn rivals(context: &Context, was: Option<&HttpRoute>, is: Option<&HttpRoute>
         && let Some(owner) = context.owner(is)
     {
         let hostnames: BTreeSet<_> = is.spec.hostnames.iter().collect();
+        for hostname in &hostnames {
+            // Their claim is not in their routes yet.
+            let mut waiting = context.certified_by_hostname.get(hostname);
+            waiting.retain(|other| conflict::age(&owner) < conflict::age(other));
+            rivals.extend(waiting.iter().map(|other| ObjectRef::from_obj(&**other)));
+        }
         for route in hostnames.into_iter().flat_map(|hostname| context.by_hostname.get(hostname)) {
             let Some(other) = context.owner(&route) else { continue };
             // Between namespaces a hostname may belong to one Function by right, whatever the other claims on it.
