@@ -366,3 +366,33 @@ async fn the_examples_of_events_become_handlers() {
     world.is_told("esw-dock-north-kafka-arrival", "/bus/jetStream/url", &json!("nats://depot-nats.default:4222")).await;
     end(running).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_sample_of_events_is_accepted_as_it_is_and_runs() {
+    let world = World::with_gateway().await;
+    let _stand_in = StandIn::start(&world);
+    let running = start(&world, &[EVERY, &[Which::Gateway]].concat()).await;
+    let folder = e2e::root().join("docs/samples/events");
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 13, "{files:?}");
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "warehouse"}});
+    world.apply_object(&namespace).await;
+    // A bus for all; another test looks for brokers.
+    for file in files {
+        let mut apply = world.server.kubectl();
+        apply.args(["apply", "--validate=strict", "--server-side", "--force-conflicts", "-n", FUNCTIONS, "-f"]);
+        let output = apply.arg(&file).output().unwrap();
+        // A grant is for a namespace of its own.
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let is_elsewhere = said.contains("the namespace from the provided object");
+        assert!(output.status.success() || is_elsewhere, "{}: {said}", file.display());
+        for document in documents(&fs::read_to_string(&file).unwrap()).unwrap() {
+            if document["kind"] == "EventSource" {
+                world.summary::<EventSource>(document["metadata"]["name"].as_str().unwrap(), "Ready").await;
+            }
+        }
+    }
+    world.summary::<Trigger>("show", "Ready").await;
+    end(running).await;
+}
