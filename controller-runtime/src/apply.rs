@@ -598,9 +598,13 @@ fn to_json(object: &DynamicObject) -> Value {
     serde_json::to_value(object).expect("a Kubernetes object is JSON")
 }
 
-/// A difference in a Secret is told without the values: it goes to logs and conditions.
+/// A difference in a Secret, or in what a container's environment is made of, is told without the values: it goes to logs
+/// and conditions.
 fn without_secrets(key: &Key, difference: Difference) -> Difference {
-    if key.kind != "Secret" {
+    let is_environment = ["params", "env"]
+        .iter()
+        .any(|field| difference.path.split(['.', '[']).any(|part| part.trim_end_matches(']') == *field));
+    if key.kind != "Secret" && !is_environment {
         return difference;
     }
     let hidden = || "(hidden)".to_owned();

@@ -36,8 +36,8 @@ pub struct Reading {
 /// How handlers of Triggers are scaled.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Scaling<'a> {
-    /// By what waits in JetStream; whether the names of its consumers may be given.
-    JetStream(&'a NatsStreamingScaleOption, bool),
+    /// By what waits in JetStream.
+    JetStream(&'a NatsStreamingScaleOption),
     /// By what waits in Kafka.
     Kafka(&'a KafkaScaleOption),
 }
@@ -61,13 +61,9 @@ impl Found {
         }
         if let Some(bus) = jet_stream {
             let TlsFiles { ca, certificate, key } = secrets.tls(bus.tls.as_ref());
-            // An empty object asks for TLS; NATS has a scheme for it.
-            let url = match (&bus.tls, bus.url.strip_prefix("nats://")) {
-                (Some(_), Some(rest)) => format!("tls://{rest}"),
-                _ => bus.url.clone(),
-            };
             return Ok(Config::JetStream(jetstream::Config {
-                url,
+                url: bus.url.clone(),
+                tls: bus.tls.is_some(),
                 stream: bus.stream.clone(),
                 credentials: secrets.content(bus.credentials_secret_ref.as_ref(), None),
                 ca: ca.map(Into::into),
@@ -98,6 +94,10 @@ impl Found {
     }
 
     fn kafka(&self, bus: &KafkaBus, secrets: &mut Secrets) -> Result<kafka::Config, Problem> {
+        if bus.sasl_username.is_some() != bus.sasl_password_secret_ref.is_some() {
+            let message = "kafka: saslUsername and saslPasswordSecretRef must be set together, or neither";
+            return Err(Problem::configuration(format!("{}: spec.{message}", self.said())));
+        }
         let TlsFiles { ca, certificate, key } = secrets.tls(bus.tls.as_ref());
         Ok(kafka::Config {
             brokers: bus.brokers.clone(),
@@ -128,15 +128,10 @@ impl Found {
     /// How handlers of Triggers are scaled, if it is said.
     pub fn scaling(&self) -> Option<Scaling<'_>> {
         let EventBusSpec { nats_streaming, jet_stream, kafka, .. } = &self.spec;
-        let mapped = nats_streaming
-            .as_ref()
-            .and_then(|bus| bus.scale_option.as_ref())
-            .map(|scale| Scaling::JetStream(scale, false));
-        let own = || {
-            jet_stream.as_ref().and_then(|bus| bus.scale_option.as_ref()).map(|scale| Scaling::JetStream(scale, true))
-        };
+        let mapped = nats_streaming.as_ref().and_then(|bus| bus.scale_option.as_ref());
+        let own = jet_stream.as_ref().and_then(|bus| bus.scale_option.as_ref());
         let kafka = || kafka.as_ref().and_then(|bus| bus.scale_option.as_ref()).map(Scaling::Kafka);
-        mapped.or_else(own).or_else(kafka)
+        mapped.or(own).map(Scaling::JetStream).or_else(kafka)
     }
 
     /// Where topics are: two buses with the same have the same topics.
@@ -177,8 +172,9 @@ pub fn not_mapped(nats: &NatsStreaming) -> Vec<&'static str> {
         start_at_time,
         start_at_time_format: _,
         consumer_id,
-        scale_option: _,
+        scale_option,
     } = nats;
+    let scale = scale_option.as_ref();
     let is_time = |text: &String| GoDuration(text.clone()).to_std().is_some();
     [
         (ack_wait_time.as_ref().is_some_and(|text| !is_time(text)), "ackWaitTime is no duration"),
@@ -187,6 +183,9 @@ pub fn not_mapped(nats: &NatsStreaming) -> Vec<&'static str> {
         (start_at_time_delta.is_some(), "startAtTimeDelta"),
         (start_at_time.is_some(), "startAtTime"),
         (consumer_id.is_some(), "consumerID: every Trigger has a consumer of its own"),
+        (scale.is_some_and(|scale| scale.queue_group.is_some()), "scaleOption.queueGroup"),
+        (scale.is_some_and(|scale| scale.durable_name.is_some()), "scaleOption.durableName"),
+        (scale.is_some_and(|scale| scale.subject.is_some()), "scaleOption.subject"),
     ]
     .into_iter()
     .filter_map(|(is_set, what)| is_set.then_some(what))

@@ -7,7 +7,7 @@ use kube::{ResourceExt, runtime::controller::Action};
 use openfunction_proto::events::{ClusterEventBus, EventBus, EventBusSpec};
 use reqwest::Url;
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     net::TcpStream,
     time::timeout,
 };
@@ -17,6 +17,7 @@ use crate::{
     problem::Problem,
     reconcile::Context,
     secrets::Secrets,
+    sink::without_password,
     status::{Conditioned, Outcome},
 };
 
@@ -24,7 +25,10 @@ use crate::{
 pub const MAPPED: &str = "Mapped";
 
 /// How long an answer may take.
-const ANSWER: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(8);
+const GREETING: Duration = Duration::from_secs(3);
+/// Bytes of what a NATS server says at first.
+const MAX_GREETING: u64 = 64 << 10;
 /// How often a bus that is well is looked at, and one that is not.
 const WELL: Duration = Duration::from_secs(60);
 const NOT_WELL: Duration = Duration::from_secs(10);
@@ -51,7 +55,7 @@ async fn reconcile<K: Conditioned>(
     let found = Found { kind, name: object.name_any(), spec: spec.clone() };
     let outcome = match found.config(&mut Secrets::default()) {
         Err(problem) => Outcome::Failed(problem),
-        Ok(_) => match look(spec).await {
+        Ok(_) => match look(spec, object.namespace().as_deref(), &context.settings.cluster_domain).await {
             Ok(message) => Outcome::Ready { reason: "EventBusIsReady", message },
             Err(problem) => Outcome::Failed(problem),
         },
@@ -82,26 +86,38 @@ fn mapped(nats: &openfunction_proto::events::NatsStreaming) -> NewCondition {
 }
 
 /// Looks whether the broker of a bus answers; what is to be told of it.
-async fn look(spec: &EventBusSpec) -> Result<String, Problem> {
+///
+/// Handlers find a short name in their own namespace, which is that of an EventBus; one of the cluster has none.
+async fn look(spec: &EventBusSpec, namespace: Option<&str>, cluster_domain: &str) -> Result<String, Problem> {
     let EventBusSpec { topic: _, nats_streaming, jet_stream, kafka, redis_streams } = spec;
     let nats = nats_streaming.as_ref().map(|bus| &bus.nats_url).or(jet_stream.as_ref().map(|bus| &bus.url));
-    if let Some(url) = nats {
-        return look_at_nats(url).await;
-    }
-    let addresses: Vec<String> = match (kafka, redis_streams) {
-        (Some(bus), _) => bus.brokers.split(',').map(|address| address.trim().to_owned()).collect(),
-        (None, Some(bus)) => vec![address(&bus.url, 6379)?],
-        (None, None) => Vec::new(),
+    let (urls, usual) = match (nats, kafka, redis_streams) {
+        (Some(url), ..) => (url, 4222),
+        (None, Some(bus), _) => (&bus.brokers, 9092),
+        (None, None, Some(bus)) => (&bus.url, 6379),
+        (None, None, None) => return Ok(String::new()),
     };
-    connect(&addresses).await.map(|(_, address)| format!("{address} answers"))
+    let mut addresses = Vec::new();
+    for url in urls.split(',') {
+        let (host, port) = address(url.trim(), usual)?;
+        addresses.push(match (host.contains(['.', ':']), namespace) {
+            (true, _) => (host, port),
+            (false, Some(namespace)) => (format!("{host}.{namespace}.svc.{cluster_domain}"), port),
+            (false, None) => return Ok(format!("host {host:?} means another in each namespace, and is not looked at")),
+        });
+    }
+    let looking = async {
+        let (stream, address) = connect(&addresses).await?;
+        if nats.is_some() { greeted(stream, &address).await } else { Ok(format!("{address} answers")) }
+    };
+    let late = || Err(not_well("Unreachable", format!("no answer within {ANSWER:?}")));
+    timeout(ANSWER, looking).await.unwrap_or_else(|_| late())
 }
 
 /// A NATS server says at once what it can, before anybody has to say who they are.
-async fn look_at_nats(urls: &str) -> Result<String, Problem> {
-    let addresses: Result<Vec<_>, _> = urls.split(',').map(|url| address(url.trim(), 4222)).collect();
-    let (stream, address) = connect(&addresses?).await?;
+async fn greeted(stream: TcpStream, address: &str) -> Result<String, Problem> {
     let mut line = String::new();
-    let read = timeout(ANSWER, BufReader::new(stream).read_line(&mut line)).await;
+    let read = timeout(GREETING, BufReader::new(stream.take(MAX_GREETING)).read_line(&mut line)).await;
     if read.is_err() {
         // One that wants TLS first waits for us.
         return Ok(format!("{address} answers"));
@@ -116,7 +132,8 @@ async fn look_at_nats(urls: &str) -> Result<String, Problem> {
         );
         return Err(not_well("JetStreamNotEnabled", message));
     }
-    Ok(format!("NATS {} with JetStream answers at {address}", info["version"].as_str().unwrap_or_default()))
+    let version: String = info["version"].as_str().unwrap_or_default().chars().take(32).collect();
+    Ok(format!("NATS {version} with JetStream answers at {address}"))
 }
 
 fn not_well(reason: &'static str, message: String) -> Problem {
@@ -124,34 +141,26 @@ fn not_well(reason: &'static str, message: String) -> Problem {
 }
 
 /// Host and port of a URL, which may lack its scheme.
-fn address(url: &str, usual: u16) -> Result<String, Problem> {
+fn address(url: &str, usual: u16) -> Result<(String, u16), Problem> {
     let with_scheme = if url.contains("://") { url.to_owned() } else { format!("nats://{url}") };
     let parsed = Url::parse(&with_scheme).ok();
     let address = parsed.as_ref().and_then(|url| Some((url.host_str()?, url.port().unwrap_or(usual))));
     match address {
-        Some((host, port)) if !host.is_empty() => Ok(format!("{host}:{port}")),
+        Some((host, port)) if !host.is_empty() => Ok((host.trim_matches(['[', ']']).to_owned(), port)),
         _ => Err(Problem::configuration(format!(
-            "spec: Invalid value: {:?} is no URL of a server",
+            "spec: Invalid value: {:?} is no address of a server",
             without_password(url)
         ))),
     }
 }
 
-fn without_password(url: &str) -> String {
-    match url.rsplit_once('@') {
-        Some((_, host)) => format!("…@{host}"),
-        None => url.to_owned(),
-    }
-}
-
 /// Connects to the first that answers.
-async fn connect(addresses: &[String]) -> Result<(TcpStream, String), Problem> {
+async fn connect(addresses: &[(String, u16)]) -> Result<(TcpStream, String), Problem> {
     let mut failed = Vec::new();
-    for address in addresses {
-        match timeout(ANSWER, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return Ok((stream, address.clone())),
-            Ok(Err(error)) => failed.push(format!("{address}: {error}")),
-            Err(_) => failed.push(format!("{address}: no answer within {ANSWER:?}")),
+    for (host, port) in addresses {
+        match TcpStream::connect((host.as_str(), *port)).await {
+            Ok(stream) => return Ok((stream, format!("{host}:{port}"))),
+            Err(error) => failed.push(format!("{host}:{port}: {error}")),
         }
     }
     Err(not_well("Unreachable", failed.join("; ")))
@@ -175,30 +184,36 @@ mod tests {
 
     #[tokio::test]
     async fn a_nats_server_without_jetstream_is_told() {
+        let look_at = async |url: &str| {
+            let bus: EventBusSpec = serde_json::from_value(serde_json::json!({"jetStream": {"url": url}})).unwrap();
+            look(&bus, Some("n"), "cluster.local").await
+        };
         let url = server("INFO {\"version\":\"2.12.0\",\"jetstream\":true} \r\n").await;
-        assert!(look_at_nats(&url).await.unwrap().starts_with("NATS 2.12.0 with JetStream answers at 127.0.0.1:"));
+        assert!(look_at(&url).await.unwrap().starts_with("NATS 2.12.0 with JetStream answers at 127.0.0.1:"));
         for (says, reason) in [
             ("INFO {\"version\":\"2.12.0\"} \r\n", "JetStreamNotEnabled"),
             ("INFO {\"jetstream\":false}\r\n", "JetStreamNotEnabled"),
             ("HTTP/1.1 400 Bad Request\r\n", "NotNats"),
             ("", "NotNats"),
         ] {
-            let problem = look_at_nats(&server(says).await).await.unwrap_err();
+            let problem = look_at(&server(says).await).await.unwrap_err();
             assert_eq!((problem.reason, problem.is_passing), (reason, true), "{says:?}: {problem}");
         }
-        assert_eq!(look_at_nats("nats://127.0.0.1:1").await.unwrap_err().reason, "Unreachable");
+        assert_eq!(look_at("nats://127.0.0.1:1").await.unwrap_err().reason, "Unreachable");
     }
 
     #[test]
     fn addresses_are_read_with_and_without_a_scheme() {
         for (url, expected) in [
-            ("nats://a:1", "a:1"),
-            ("nats://user:secret@a", "a:4222"),
-            ("a", "a:4222"),
-            ("a:5", "a:5"),
-            ("tls://a.b", "a.b:4222"),
+            ("nats://a:1", ("a", 1)),
+            ("nats://user:secret@a", ("a", 4222)),
+            ("a", ("a", 4222)),
+            ("a:5", ("a", 5)),
+            ("tls://a.b", ("a.b", 4222)),
+            ("redis://[::1]:7/0", ("::1", 7)),
         ] {
-            assert_eq!(address(url, 4222).unwrap(), expected, "{url}");
+            let (host, port) = address(url, 4222).unwrap();
+            assert_eq!((host.as_str(), port), expected, "{url}");
         }
         let problem = address("nats://user:secret@", 4222).unwrap_err();
         assert!(!problem.message.contains("secret"), "{problem}");

@@ -77,17 +77,21 @@ fn without_nothing(value: Value) -> Value {
     }
 }
 
+/// What our own say in detail; the clients of brokers would drown it.
+const DEBUG: &str = "info,event_source=debug,event_trigger=debug,event_delivery=debug,event_bus=debug";
+const TRACE: &str = "info,event_source=trace,event_trigger=trace,event_delivery=trace,event_bus=trace";
+
 /// What is logged at a level of the original: a number of klog, or a word, as before v3 (events §14).
 pub fn log_filter(level: Option<&str>) -> &'static str {
     match level.unwrap_or_default() {
         "error" => "error",
         "warn" | "warning" => "warn",
-        "debug" => "debug",
-        "trace" => "trace",
+        "debug" => DEBUG,
+        "trace" => TRACE,
         number => match number.parse::<i32>() {
             Ok(..0) => "error",
-            Ok(3..=4) => "debug",
-            Ok(5..) => "trace",
+            Ok(3..=4) => DEBUG,
+            Ok(5..) => TRACE,
             _ => "info",
         },
     }

@@ -16,7 +16,7 @@ mod source;
 mod status;
 mod trigger;
 
-use std::{process::ExitCode, sync::Arc};
+use std::{collections::HashMap, process::ExitCode, sync::Arc};
 
 use controller_runtime::{
     children,
@@ -108,6 +108,7 @@ pub async fn run(mut runtime: Runtime, flags: Flags) -> anyhow::Result<()> {
     runtime.follow_optional(&grants, REFERENCE_GRANTS, &[], all(), |_| {});
     runtime.count_objects(&sources, status::state);
     runtime.count_objects(&event_triggers, status::state);
+    runtime.count_objects(&buses, status::state);
 
     let client = runtime.client();
     let otlp_endpoint = runtime.args.telemetry.otlp_endpoint.clone();
@@ -123,12 +124,14 @@ pub async fn run(mut runtime: Runtime, flags: Flags) -> anyhow::Result<()> {
         functions: functions.clone(),
         grants: grants.clone(),
         apis: runtime.optional_apis.clone(),
-        sinks: Sinks::new(client, functions.clone(), flags.cluster_domain, flags.find_sink_hosts),
         settings: Settings {
             source_image: flags.event_source_image,
             trigger_image: flags.event_trigger_image,
             otlp_endpoint,
+            cluster_domain: flags.cluster_domain.clone(),
+            namespaces: runtime.args.watch_namespaces.clone(),
         },
+        sinks: Sinks::new(client, functions.clone(), flags.cluster_domain, flags.find_sink_hosts),
     });
     let driver = runtime.driver(true);
     runtime
@@ -269,10 +272,16 @@ impl Wakes {
 
     /// Those that have a topic of an EventSource that has changed.
     fn of_rivals(&self, sources: &Shared<EventSource>) -> BoxStream<'static, ObjectRef<EventSource>> {
-        let index = self.by_topic.clone();
+        let (index, store, mut known) = (self.by_topic.clone(), sources.store().clone(), HashMap::new());
         let rivals = move |source: Arc<EventSource>| {
-            let of_topics = source::topics(&source).into_iter().flat_map(|topic| index.get(&topic));
-            let mut rivals: Vec<_> = of_topics.collect();
+            let (key, mut topics) = (ObjectRef::from_obj(&*source), source::topics(&source));
+            let before = match store.get(&key) {
+                Some(_) => known.insert(key, topics.clone()),
+                None => known.remove(&key),
+            };
+            // Also those that it has given up.
+            topics.extend(before.into_iter().flatten());
+            let mut rivals: Vec<_> = topics.iter().flat_map(|topic| index.get(topic)).collect();
             rivals.retain(|rival| ObjectRef::from_obj(&**rival) != ObjectRef::from_obj(&*source));
             stream::iter(references(rivals))
         };

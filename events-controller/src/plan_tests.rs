@@ -8,11 +8,12 @@ use crate::{
     handler, names,
     plan::{Plan, Settings},
     problem::Problem,
+    sink::Address,
     source, trigger,
 };
 
 fn settings() -> Settings {
-    Settings { source_image: "source:1".to_owned(), trigger_image: "trigger:1".to_owned(), otlp_endpoint: None }
+    Settings { source_image: "source:1".to_owned(), trigger_image: "trigger:1".to_owned(), ..Settings::default() }
 }
 
 fn bus(spec: Value) -> Result<Found, Problem> {
@@ -35,7 +36,7 @@ fn source(spec: Value) -> Plan {
     let source = source_of(spec);
     let world = source::World {
         bus: source.spec.event_bus.as_ref().map(|_| jetstream()),
-        sink: source.spec.sink.as_ref().map(|_| Ok("http://sink".to_owned())),
+        sink: super::any_sink(source.spec.sink.is_some()),
         ..source::World::default()
     };
     source::plan(&source, &world, &settings())
@@ -50,7 +51,7 @@ fn trigger_of(spec: Value) -> Trigger {
 fn trigger_on(bus: Result<Found, Problem>, spec: Value) -> Plan {
     let trigger = trigger_of(spec);
     let url = |of: &Option<openfunction_proto::events::SinkSpec>| {
-        of.as_ref().map(|of| Ok(of.uri.clone().unwrap_or_default()))
+        of.as_ref().map(|of| Ok(of.uri.clone().unwrap_or_default().into()))
     };
     let sinks = trigger.spec.subscribers.iter().map(|subscriber| trigger::Sinks {
         sink: url(&subscriber.sink),
@@ -257,7 +258,7 @@ fn e10_e26_e27_e28_every_subscriber_keeps_what_is_its_own() {
 
 #[test]
 fn e15_every_topic_is_watched_and_a_condition_that_remembers_has_one_replica() {
-    let scale = json!({"natsServerMonitoringEndpoint": "nats:8222", "lagThreshold": "10", "durableName": "mine", "maxReplicaCount": 5});
+    let scale = json!({"natsServerMonitoringEndpoint": "nats:8222", "lagThreshold": "10", "maxReplicaCount": 5});
     let nats = json!({"natsStreaming": {"natsURL": "nats://nats", "natsStreamingClusterID": "c", "subscriptionType": "queue",
         "durableSubscriptionName": "d", "scaleOption": scale, "ackWaitTime": "7s", "maxInFlight": 3, "deliverAll": true}});
     let plan = trigger_on(bus(nats.clone()), two_inputs(json!([{"condition": "north || south", "topic": "t"}])));
@@ -324,4 +325,32 @@ fn a_configuration_that_no_process_could_be_given_is_refused() {
     let subscribers: Vec<_> = (0..64).map(|_| json!({"condition": "north", "sink": {"uri": uri}})).collect();
     let plan = trigger(two_inputs(json!(subscribers)));
     assert!(problem(&plan).1.starts_with("spec: Too long: "), "{:?}", plan.problem);
+}
+
+#[test]
+fn a_sink_whose_host_is_not_found_is_told_and_what_runs_is_not_sent_there() {
+    let source = source_of(json!({"sink": {"uri": "http://nobody"}, "cron": {"tick": {"schedule": "@daily"}}}));
+    let address = Address { url: "http://nobody".to_owned(), missing: Some(Problem::sink("not found")) };
+    let world = source::World { sink: Some(Ok(address)), ..source::World::default() };
+    let plan = source::plan(&source, &world, &settings());
+    assert_eq!((plan.handlers.len(), plan.is_held), (1, true));
+    assert_eq!(problem(&plan), ("ErrorGenerateComponent", "not found"));
+}
+
+#[test]
+fn a_topic_that_no_bus_could_have_is_refused_and_one_with_dots_is_watched_by_its_stream() {
+    for bad in ["a b", "a.>", "a*", ".a", "a..b"] {
+        let plan = trigger(two_inputs(json!([{"condition": "north", "topic": bad}])));
+        assert!(problem(&plan).1.starts_with("spec.subscribers[0].topic: Invalid value: "), "{bad}");
+    }
+    let scale = json!({"natsServerMonitoringEndpoint": "nats:8222", "lagThreshold": "10"});
+    let bus = bus(json!({"jetStream": {"url": "nats://nats", "scaleOption": scale}}));
+    let inputs = json!({"a": {"eventSource": "a.b", "event": "c.d"}});
+    let plan = trigger_on(
+        bus,
+        json!({"eventBus": "depot", "inputs": inputs, "subscribers": [{"condition": "a", "topic": "x.y"}]}),
+    );
+    let keda = plan.handlers[0].scale.keda.clone().unwrap();
+    assert_eq!(keda.triggers[0].metadata["stream"], "shop-a_b-c_d");
+    assert_eq!(config_of_trigger(&plan).subscribers[0].topic.as_deref(), Some("x.y"));
 }

@@ -19,6 +19,11 @@ impl Problem {
         Self { reason: "ErrorConfiguration", message: message.into(), is_passing: false }
     }
 
+    /// Something in the spec was possible with Dapr, and is not any more.
+    pub fn unsupported(message: impl Into<String>) -> Self {
+        Self { reason: "NotSupported", message: message.into(), is_passing: false }
+    }
+
     /// There is no such bus.
     pub fn bus(message: impl Into<String>) -> Self {
         Self { reason: "ErrorToFindExistEventBus", message: message.into(), is_passing: false }

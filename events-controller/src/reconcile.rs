@@ -3,10 +3,11 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use controller_runtime::{
-    apply::{APPLIED_PREFIX, Applied, Applier, ApplyError, Converged, adopt},
+    apply::{APPLIED_PREFIX, Applier, ApplyError, Converged, adopt},
     children::{self, dynamic},
     client::describe,
     conditions::NewCondition,
+    contained,
     events::{About, EventType, Events},
     index::Index,
     optional::OptionalApis,
@@ -15,6 +16,8 @@ use controller_runtime::{
 use jiff::Timestamp;
 use kube::{
     Api, Client, Resource, ResourceExt,
+    api::DynamicObject,
+    core::ApiResource,
     runtime::{controller::Action, reflector::ObjectRef},
 };
 use openfunction_proto::{
@@ -23,6 +26,8 @@ use openfunction_proto::{
     gateway_api::resources::ReferenceGrant,
 };
 
+use serde_json::Value;
+
 use crate::{
     ABOUT, REFERENCE_GRANTS,
     bus::Found,
@@ -30,7 +35,7 @@ use crate::{
     names,
     plan::{Plan, Settings},
     problem::Problem,
-    sink::Sinks,
+    sink::{Address, Sinks},
     source,
     status::{self, CREATED, Conditioned, Outcome},
     trigger::{self, Permission},
@@ -106,7 +111,8 @@ pub async fn trigger(trigger: Arc<Trigger>, context: Arc<Context>) -> Result<Act
         return Ok(Action::await_change());
     }
     let world = context.world_of_trigger(&trigger).await;
-    let plan = trigger::plan(&trigger, &world, &context.settings);
+    // Compiling conditions can take a while.
+    let plan = tokio::task::block_in_place(|| trigger::plan(&trigger, &world, &context.settings));
     context.run(&*trigger, plan, &OF_TRIGGER).await
 }
 
@@ -118,26 +124,23 @@ impl Context {
         source::World {
             sink: self.find(spec.sink.as_ref(), &namespace, "spec.sink").await,
             dead_letter_sink: self.find(spec.dead_letter_sink.as_ref(), &namespace, "spec.deadLetterSink").await,
-            shared_topics: match &bus {
-                Some(Ok(found)) => self.shared_topics(source, found),
-                _ => Vec::new(),
-            },
+            shared_topic: bus.as_ref().and_then(|bus| self.shared_topic(source, bus.as_ref().ok()?)),
             bus,
         }
     }
 
     async fn world_of_trigger(&self, trigger: &Trigger) -> trigger::World {
         let (namespace, spec) = (trigger.namespace().unwrap_or_default(), &trigger.spec);
-        let mut sinks = Vec::new();
-        for (index, subscriber) in spec.subscribers.iter().enumerate() {
+        let sinks = spec.subscribers.iter().enumerate().map(async |(index, subscriber)| {
             let path = |field: &str| format!("spec.subscribers[{index}].{field}");
-            sinks.push(trigger::Sinks {
-                sink: self.find(subscriber.sink.as_ref(), &namespace, &path("sink")).await,
-                dead_letter_sink: self
-                    .find(subscriber.dead_letter_sink.as_ref(), &namespace, &path("deadLetterSink"))
-                    .await,
-            });
-        }
+            let (sink, letters) = (path("sink"), path("deadLetterSink"));
+            let (sink, dead_letter_sink) = tokio::join!(
+                self.find(subscriber.sink.as_ref(), &namespace, &sink),
+                self.find(subscriber.dead_letter_sink.as_ref(), &namespace, &letters),
+            );
+            trigger::Sinks { sink, dead_letter_sink }
+        });
+        let sinks = futures::future::join_all(sinks).await;
         trigger::World {
             bus: self.bus(&namespace, &spec.event_bus),
             sinks,
@@ -146,7 +149,7 @@ impl Context {
         }
     }
 
-    async fn find(&self, sink: Option<&SinkSpec>, namespace: &str, path: &str) -> Option<Result<String, Problem>> {
+    async fn find(&self, sink: Option<&SinkSpec>, namespace: &str, path: &str) -> Option<Result<Address, Problem>> {
         match sink {
             Some(sink) => Some(self.sinks.find(sink, namespace, path).await),
             None => None,
@@ -170,24 +173,20 @@ impl Context {
         })
     }
 
-    /// Topics of a source that an older one has on the same bus, too (BUG-E11).
-    fn shared_topics(&self, source: &EventSource, bus: &Found) -> Vec<(String, String)> {
+    /// A topic of a source that an older one has on the same bus, too, and that one (BUG-E11).
+    fn shared_topic(&self, source: &EventSource, bus: &Found) -> Option<(String, String)> {
         let age = |source: &EventSource| (source.creation_timestamp(), source.namespace(), source.name_any());
-        let mut shared = Vec::new();
-        for topic in source::topics(source) {
+        source::topics(source).into_iter().find_map(|topic| {
             let mut others = self.sources_by_topic.get(&topic);
             others.retain(|other| {
                 let named = other.spec.event_bus.as_deref().unwrap_or_default();
                 let their = self.bus(&other.namespace().unwrap_or_default(), named);
                 age(other) < age(source) && their.is_ok_and(|their| their.place() == bus.place())
             });
-            others.sort_by_key(|other| age(other));
-            let others = others
-                .first()
-                .map(|other| format!("EventSource \"{}/{}\"", other.namespace().unwrap_or_default(), other.name_any()));
-            shared.extend(others.map(|other| (topic, other)));
-        }
-        shared
+            let oldest = others.iter().min_by_key(|other| age(other))?;
+            let namespace = oldest.namespace().unwrap_or_default();
+            Some((topic, format!("EventSource \"{namespace}/{}\"", oldest.name_any())))
+        })
     }
 
     fn permission(&self, trigger: &Trigger, own: &str) -> Permission {
@@ -199,6 +198,13 @@ impl Context {
             let wanted = format!(
                 "spec.inputs[{name}].namespace: a ReferenceGrant in namespace {namespace:?} must allow it, from group {group:?}, kind \"Trigger\", namespace {own:?} to group {group:?}, kind \"EventSource\""
             );
+            let watched = &self.settings.namespaces;
+            if !watched.is_empty() && !watched.iter().any(|watched| watched == namespace) {
+                let message = format!(
+                    "spec.inputs[{name}].namespace: {namespace:?} is none of the namespaces that are watched (watchNamespaces)"
+                );
+                return Permission::Unknown(Problem::permission(message));
+            }
             if !self.apis.is_served(REFERENCE_GRANTS) {
                 let message = format!("{wanted}; the cluster serves no {REFERENCE_GRANTS}");
                 return Permission::Unknown(Problem::permission(message));
@@ -236,7 +242,13 @@ impl Context {
                 }
                 Some(source) => match source.spec.event_bus.as_deref().filter(|bus| !bus.is_empty()) {
                     None => format!("{said} names no eventBus"),
-                    Some(_) => continue,
+                    // One that is missing is told by the others.
+                    Some(name) => match (self.bus(namespace, name), self.bus(own, &trigger.spec.event_bus)) {
+                        (Ok(their), Ok(ours)) if their.place() != ours.place() => {
+                            format!("{said} sends to another bus, {} {name:?}", their.kind)
+                        }
+                        _ => continue,
+                    },
                 },
             };
             missing.push(format!("spec.inputs[{name}]: {wrong}"));
@@ -293,21 +305,41 @@ impl Context {
     async fn converge<K: Conditioned>(&self, owner: &K, plan: &Plan, label: &str) -> Result<Converged, ApplyError> {
         let namespace = owner.namespace().unwrap_or_default();
         let (mut converged, mut refused) = (Converged::default(), None);
+        let live = children::owned(&self.functions, owner);
         for handler in &plan.handlers {
+            if plan.is_held && live.iter().any(|live| live.name_any() == handler.name) {
+                continue;
+            }
             // One that is refused does not keep the others from theirs.
             let applied = self.apply(owner, (&namespace, label), handler, &mut converged).await;
             refused = refused.or(applied.err());
         }
         // What is not asked for any more goes last (BUG-E32).
-        let wanted: BTreeSet<_> =
-            plan.handlers.iter().map(|handler| handler.name.clone()).chain(plan.kept.iter().cloned()).collect();
-        for function in children::owned(&self.functions, owner) {
-            if !wanted.contains(&function.name_any()) && function.metadata.deletion_timestamp.is_none() {
-                tracing::info!(handler = function.name_any(), "a handler goes: nothing asks for it");
-                self.applier.delete(&*function).await?;
-            }
+        let is_wanted = |name: &String| plan.kept.contains(name) || plan.handlers.iter().any(|of| of.name == *name);
+        let mut obsolete =
+            live.iter().filter(|live| !is_wanted(&live.name_any()) && live.metadata.deletion_timestamp.is_none());
+        let obsolete: Vec<_> = obsolete.by_ref().collect();
+        if !obsolete.is_empty() && !self.is_present(owner).await? {
+            converged.look_again(SOON);
+            return refused.map_or(Ok(converged), Err);
+        }
+        for function in obsolete {
+            tracing::info!(handler = function.name_any(), "a handler goes: nothing asks for it");
+            self.applier.delete(&**function).await?;
         }
         refused.map_or(Ok(converged), Err)
+    }
+
+    /// Whether an object is as the cache has it: what it does not ask for any more may be asked for again.
+    async fn is_present<K: Conditioned>(&self, object: &K) -> Result<bool, ApplyError> {
+        let name = object.name_any();
+        let resource = ApiResource::erase::<K>(&());
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &object.namespace().unwrap_or_default(), &resource);
+        let live = api.get_metadata_opt(&name).await;
+        let live =
+            live.map_err(|source| ApplyError::Api { kind: resource.kind.clone(), name, source: Box::new(source) })?;
+        Ok(live.is_some_and(|live| live.metadata.generation == object.meta().generation && live.uid() == object.uid()))
     }
 
     async fn apply<K: Conditioned>(
@@ -323,20 +355,7 @@ impl Context {
         }
         let wanted = dynamic(&handler::function(owner, label, handler));
         let live = live.map(|live| children::json(&*live));
-        match self.applier.apply(wanted, live.as_ref()).await? {
-            Applied::Unchanged | Applied::Written(_) => {}
-            Applied::Later(pause) => converged.look_again(pause),
-            Applied::NotConverging { difference, retry_after } => {
-                let name = &handler.name;
-                converged.drift.get_or_insert_with(|| {
-                    format!(
-                        "Function {name:?} does not keep what is applied, since something else changes it: {difference}"
-                    )
-                });
-                retry_after.into_iter().for_each(|pause| converged.look_again(pause));
-            }
-        }
-        Ok(())
+        self.applier.converge(wanted, live.as_ref(), converged).await
     }
 
     /// Makes the fields ours that the original has written, so that those which are not wanted any more go.
@@ -367,6 +386,7 @@ impl Context {
         let failed = |reason, message| Outcome::Failed(Problem { reason, message, is_passing: false });
         match converged {
             Err(error) if error.is_refusal() => return failed(words.failed, describe(error)),
+            Err(error) => return Outcome::Pending { message: describe(error) },
             Ok(Converged { drift: Some(drift), .. }) => return failed(words.failed, drift.clone()),
             _ => {}
         }
@@ -377,7 +397,10 @@ impl Context {
         let mut waits = Vec::new();
         for handler in &plan.handlers {
             let live = self.functions.store().get(&ObjectRef::new(&handler.name).within(&namespace));
-            match live.as_deref().map_or(State::Coming("is being made".to_owned()), |live| state(live, handler)) {
+            match live.as_deref().map_or(State::Coming("is being made".to_owned()), |live| {
+                let wanted = children::json(&handler::function(owner, words.label, handler));
+                state(live, &wanted)
+            }) {
                 State::Ready => {}
                 State::Coming(what) => waits.push(format!("Function {:?} {what}", handler.name)),
                 State::Failed(why) => return failed("HandlerFailed", format!("Function {:?}: {why}", handler.name)),
@@ -406,9 +429,8 @@ enum State {
     Failed(String),
 }
 
-fn state(live: &Function, handler: &Handler) -> State {
-    let config = live.spec.serving.as_ref().and_then(|serving| serving.params.get("CONFIG"));
-    if config != Some(&handler.config) || live.spec.image != handler.image {
+fn state(live: &Function, wanted: &Value) -> State {
+    if contained::difference(&wanted["spec"], &children::json(&live.spec)).is_some() {
         return State::Coming("is being changed".to_owned());
     }
     let status = live.status.clone().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Scaling of handlers by what waits for them.
 
-use event_bus::jetstream;
+use event_bus::{jetstream, kafka::Mechanism};
 use openfunction_proto::{
     core::{AdvancedConfig, KedaScaleOptions, KedaScaledObject, KedaTrigger, ScaleOptions, ScaledObjectAuthRef},
     events::{KafkaScaleOption, NatsStreamingScaleOption},
@@ -72,6 +72,15 @@ fn trigger(
     KedaTrigger { type_: type_.to_owned(), metadata: all, authentication_ref: auth.cloned(), ..KedaTrigger::default() }
 }
 
+/// KEDA's name of a mechanism of SASL.
+pub fn sasl(mechanism: Mechanism) -> &'static str {
+    match mechanism {
+        Mechanism::Plain => "plaintext",
+        Mechanism::ScramSha256 => "scram_sha256",
+        Mechanism::ScramSha512 => "scram_sha512",
+    }
+}
+
 /// Topics of Kafka and the group that reads them.
 pub struct KafkaReader<'a> {
     /// Addresses of the brokers.
@@ -129,15 +138,14 @@ pub fn by_kafka(
 pub fn by_jetstream(
     option: &NatsStreamingScaleOption,
     (topics, group, stream): (&[String], &str, Option<&str>),
-    consumer: Option<&str>,
     path: &str,
     most: Option<i32>,
 ) -> Result<ScaleOptions, Problem> {
     let triggers = topics.iter().map(|topic| {
         let metadata = [
             ("natsServerMonitoringEndpoint", option.nats_server_monitoring_endpoint.clone()),
-            ("stream", stream.unwrap_or(topic).to_owned()),
-            ("consumer", consumer.map_or_else(|| jetstream::durable_name(group, topic), str::to_owned)),
+            ("stream", jetstream::stream_name(stream, topic)),
+            ("consumer", jetstream::durable_name(group, topic)),
             ("lagThreshold", option.lag_threshold.clone()),
         ];
         let account = option.metadata.get("account").cloned().unwrap_or_else(|| "$G".to_owned());

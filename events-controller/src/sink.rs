@@ -34,6 +34,7 @@ use crate::problem::Problem;
 const LOOK: Duration = Duration::from_secs(3);
 /// How long an answer about a host counts.
 const KNOWN: Duration = Duration::from_secs(30);
+const MISSED: Duration = Duration::from_secs(5);
 /// Pause before a kind is looked for again that the cluster does not serve.
 const PAUSE: Duration = Duration::from_secs(30);
 
@@ -66,11 +67,35 @@ fn namespace_of<'a>(of: &'a SinkReference, own: &'a str) -> &'a str {
 /// # Errors
 /// It is none.
 pub fn checked(uri: &str, path: &str) -> Result<Url, Problem> {
-    let wrong = |why: &str| Problem::sink(format!("{path}.uri: Invalid value: {uri:?}: {why}"));
+    let wrong = |why: &str| Problem::sink(format!("{path}.uri: Invalid value: {:?}: {why}", without_password(uri)));
     let url = Url::parse(uri).map_err(|error| wrong(&error.to_string()))?;
     match url.scheme() {
         "http" | "https" if url.host_str().is_some_and(|host| !host.is_empty()) => Ok(url),
         _ => Err(wrong("must be an absolute http or https URL")),
+    }
+}
+
+/// A URL without what is said of a user.
+pub fn without_password(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
+        (None, Some((_, rest))) => format!("…@{rest}"),
+        _ => url.to_owned(),
+    }
+}
+
+/// Where events are sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The URL.
+    pub url: String,
+    /// Why nobody is there as far as we see. What runs is not sent there.
+    pub missing: Option<Problem>,
+}
+
+impl From<String> for Address {
+    fn from(url: String) -> Self {
+        Self { url, missing: None }
     }
 }
 
@@ -130,15 +155,16 @@ impl Sinks {
     ///
     /// # Errors
     /// It has none, for now or for ever.
-    pub async fn find(&self, sink: &SinkSpec, namespace: &str, path: &str) -> Result<String, Problem> {
+    pub async fn find(&self, sink: &SinkSpec, namespace: &str, path: &str) -> Result<Address, Problem> {
         if let Some(uri) = uri(sink) {
             let url = checked(uri, path)?;
-            if self.finds_hosts && !self.is_found(&url).await {
+            let missing = self.finds_hosts && !self.is_found(&url, namespace).await;
+            let missing = missing.then(|| {
                 let host = url.host_str().unwrap_or_default();
-                let message = format!("{path}.uri: host {host:?} is not found; nothing is sent before it is");
-                return Err(Problem { is_passing: true, ..Problem::sink(message) });
-            }
-            return Ok(uri.to_owned());
+                let message = format!("{path}.uri: host {host:?} is not found; what runs goes on as it was");
+                Problem { is_passing: true, ..Problem::sink(message) }
+            });
+            return Ok(Address { url: uri.to_owned(), missing });
         }
         let Some(of) = &sink.reference else {
             return Err(Problem::sink(format!("{path}: Required value: at least one of uri and ref must be set")));
@@ -146,9 +172,9 @@ impl Sinks {
         let namespace = namespace_of(of, namespace);
         let group = of.api_version.split_once('/').map_or("", |(group, _)| group);
         if (group, of.kind.as_str()) == ("core.openfunction.io", "Function") {
-            return self.of_function(namespace, &of.name, path);
+            return self.of_function(namespace, &of.name, path).map(Address::from);
         }
-        self.of_others(of, namespace, path).await
+        self.of_others(of, namespace, path).await.map(Address::from)
     }
 
     fn of_function(&self, namespace: &str, name: &str, path: &str) -> Result<String, Problem> {
@@ -185,23 +211,27 @@ impl Sinks {
     }
 
     /// Whether the host of a URL has an address.
-    async fn is_found(&self, url: &Url) -> bool {
+    async fn is_found(&self, url: &Url, namespace: &str) -> bool {
         let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else { return false };
         let host = host.trim_matches(['[', ']']);
         if host.parse::<std::net::IpAddr>().is_ok() {
             return true;
         }
-        if let Some((at, is_found)) = self.hosts().get(host)
-            && at.elapsed() < KNOWN
-            && *is_found
+        // Handlers find a short name in their own namespace.
+        let host = match host.contains('.') {
+            true => host.to_owned(),
+            false => format!("{host}.{namespace}.svc.{}", self.cluster_domain),
+        };
+        if let Some((at, is_found)) = self.hosts().get(&host)
+            && at.elapsed() < if *is_found { KNOWN } else { MISSED }
         {
-            return true;
+            return *is_found;
         }
-        let found = tokio::time::timeout(LOOK, tokio::net::lookup_host((host, port))).await;
+        let found = tokio::time::timeout(LOOK, tokio::net::lookup_host((host.as_str(), port))).await;
         let is_found = found.is_ok_and(|found| found.is_ok_and(|mut addresses| addresses.next().is_some()));
         let mut hosts = self.hosts();
         hosts.retain(|_, (at, _)| at.elapsed() < KNOWN);
-        hosts.insert(host.to_owned(), (Instant::now(), is_found));
+        hosts.insert(host, (Instant::now(), is_found));
         is_found
     }
 

@@ -15,10 +15,11 @@ use crate::{
     bus::{Found, mechanism},
     handler::{self, Handler, METRICS_PORT, WEBHOOK_PORT},
     names,
-    plan::{Plan, Settings},
+    plan::{Plan, Settings, any_bus, any_sink, checked_topic},
     problem::Problem,
     scale::{self, KafkaReader},
     secrets::Secrets,
+    sink::Address,
 };
 
 /// What an EventSource meets.
@@ -27,11 +28,11 @@ pub struct World {
     /// Its bus, if it names one.
     pub bus: Option<Result<Found, Problem>>,
     /// URL of its sink, if it has one.
-    pub sink: Option<Result<String, Problem>>,
+    pub sink: Option<Result<Address, Problem>>,
     /// URL of the sink of its dead letters, if it has one.
-    pub dead_letter_sink: Option<Result<String, Problem>>,
-    /// Older EventSources that have one of its topics on the same bus (BUG-E11): the topic, and whose it is.
-    pub shared_topics: Vec<(String, String)>,
+    pub dead_letter_sink: Option<Result<Address, Problem>>,
+    /// One of its topics that an older EventSource has on the same bus, too (BUG-E11), and whose it is.
+    pub shared_topic: Option<(String, String)>,
 }
 
 /// Condition of an EventSource whose events come to a topic of others.
@@ -87,14 +88,13 @@ pub fn plan(source: &EventSource, world: &World, settings: &Settings) -> Plan {
         ));
         return plan;
     }
-    for (topic, other) in &world.shared_topics {
+    if let Some((topic, other)) = &world.shared_topic {
         let message = format!(
             "topic {topic:?} is that of {other}, too: whoever reads it gets the events of both; rename one of them"
         );
         plan.notes.push(NewCondition::true_(TOPIC_CONFLICT, "SharedTopic", message));
-        break;
     }
-    let common = match Common::of(source, world, settings) {
+    let common = match Common::of(source, world, settings, &mut plan) {
         Ok(common) => Ok(common),
         Err(problem) => {
             plan.problem = Some(problem.clone());
@@ -120,18 +120,12 @@ pub fn plan(source: &EventSource, world: &World, settings: &Settings) -> Plan {
 
 /// Checks what the schema does not say of an EventSource.
 pub fn check(source: &EventSource) -> Option<Problem> {
-    let any = || Some(Ok("http://sink".to_owned()));
-    let bus = source.spec.event_bus.as_ref().filter(|name| !name.is_empty());
-    let found = bus.map(|name| {
-        let nats = openfunction_proto::events::JetStream { url: "nats://nats".to_owned(), ..Default::default() };
-        let spec = openfunction_proto::events::EventBusSpec { jet_stream: Some(nats), ..Default::default() };
-        Ok(Found { kind: "EventBus", name: name.clone(), spec })
-    });
+    let bus = source.spec.event_bus.as_deref().filter(|name| !name.is_empty());
     let world = World {
-        bus: found,
-        sink: source.spec.sink.as_ref().and_then(|_| any()),
-        dead_letter_sink: source.spec.dead_letter_sink.as_ref().and_then(|_| any()),
-        shared_topics: Vec::new(),
+        bus: bus.map(|name| Ok(any_bus(name))),
+        sink: any_sink(source.spec.sink.is_some()),
+        dead_letter_sink: any_sink(source.spec.dead_letter_sink.is_some()),
+        shared_topic: None,
     };
     plan(source, &world, &Settings::default()).problem
 }
@@ -143,24 +137,26 @@ struct Common<'a> {
     bus: Option<&'a Found>,
     sink: Option<String>,
     dead_letter_sink: Option<String>,
+    dead_letter_topic: Option<String>,
 }
 
 impl<'a> Common<'a> {
-    fn of(source: &'a EventSource, world: &'a World, settings: &'a Settings) -> Result<Self, Problem> {
-        let known = |sink: &Option<Result<String, Problem>>| sink.clone().transpose();
+    fn of(source: &'a EventSource, world: &'a World, settings: &'a Settings, plan: &mut Plan) -> Result<Self, Problem> {
         if world.bus.is_none() && world.sink.is_none() {
             return Err(Problem::configuration("spec: Required value: at least one of eventBus and sink must be set"));
         }
         let bus = world.bus.as_ref().map(|bus| bus.as_ref().map_err(Clone::clone)).transpose()?;
-        if source.spec.dead_letter_topic.is_some() && bus.is_none() {
+        let dead_letter_topic = checked_topic(source.spec.dead_letter_topic.as_ref(), "spec.deadLetterTopic")?;
+        if dead_letter_topic.is_some() && bus.is_none() {
             return Err(Problem::configuration("spec.deadLetterTopic: Invalid value: there is no eventBus"));
         }
         Ok(Self {
             settings,
             spec: &source.spec,
             bus,
-            sink: known(&world.sink)?,
-            dead_letter_sink: known(&world.dead_letter_sink)?,
+            sink: plan.url(&world.sink)?,
+            dead_letter_sink: plan.url(&world.dead_letter_sink)?,
+            dead_letter_topic,
         })
     }
 
@@ -187,7 +183,7 @@ impl<'a> Common<'a> {
             source: format!("/apis/events.openfunction.io/v1alpha1/namespaces/{namespace}/eventsources/{source}"),
             sink: self.sink.clone(),
             dead_letter_sink: self.dead_letter_sink.clone(),
-            dead_letter_topic: self.spec.dead_letter_topic.clone(),
+            dead_letter_topic: self.dead_letter_topic.clone(),
             delivery: handler::policy(self.spec.delivery.as_ref()),
             webhook_address: ([0_u16; 8], u16::try_from(WEBHOOK_PORT).unwrap_or_default()).into(),
             in_flight: reading.in_flight.unwrap_or(in_flight()),
@@ -201,9 +197,12 @@ impl<'a> Common<'a> {
             bus,
         };
         config.check().map_err(|invalid| {
-            // The field of the file; the object has the same words.
-            let field = invalid.field.rsplit('.').next().unwrap_or_default().to_owned();
-            Problem::configuration(format!("{path}.{field}: {}", invalid.reason))
+            // The field of the file; those behind the kind have the same words here. Of a schedule the reason names it.
+            let field = invalid.field.rsplit_once("from.").map_or("", |(_, field)| field);
+            let field = field.split_once('.').map_or(if kind == "cron" { "" } else { field }, |(_, field)| field);
+            let separator = if field.is_empty() { "." } else { ": " };
+            let dot = if field.is_empty() { "" } else { "." };
+            Problem::configuration(format!("{path}{dot}{field}{separator}{}", invalid.reason))
         })?;
         let visibility = match spec {
             Spec::Webhook(hook) | Spec::GitHub(hook) | Spec::GitLab(hook) | Spec::S3(hook) => hook.visibility.clone(),
@@ -286,11 +285,7 @@ fn from_kafka(kafka: &Kafka, group: &str, path: &str, secrets: &mut Secrets) -> 
         }
     };
     let mechanism = mechanism(kafka.sasl_mechanism.as_deref());
-    let sasl = user.is_some().then_some(match mechanism {
-        event_bus::kafka::Mechanism::Plain => "plaintext",
-        event_bus::kafka::Mechanism::ScramSha256 => "scram_sha256",
-        event_bus::kafka::Mechanism::ScramSha512 => "scram_sha512",
-    });
+    let sasl = user.is_some().then(|| scale::sasl(mechanism));
     let reader = KafkaReader { brokers: &kafka.brokers, topics: &topics, group, sasl, tls: kafka.tls.is_some() };
     let scale = match &kafka.scale_option {
         Some(option) => scale::by_kafka(option, &reader, &format!("{path}.scaleOption"), None)?,
@@ -324,6 +319,7 @@ fn from_mqtt(mqtt: &Mqtt, group: &str, path: &str, secrets: &mut Secrets) -> Res
         url: mqtt.url.clone(),
         topic: mqtt.topic.clone(),
         // BUG-E06: one that is given counts.
+        tls: mqtt.tls.is_some(),
         client_id: mqtt.consumer_id.clone().filter(|id| !id.is_empty()).unwrap_or_else(|| group.to_owned()),
         version: if mqtt.version.as_deref() == Some("5") { MqttVersion::V5 } else { MqttVersion::V3 },
         qos: retained.unwrap_or(1),
@@ -340,7 +336,7 @@ fn from_mqtt(mqtt: &Mqtt, group: &str, path: &str, secrets: &mut Secrets) -> Res
 fn from_redis(redis: &Redis, event: &str, group: &str, path: &str, secrets: &mut Secrets) -> Result<From, Problem> {
     if redis.failover == Some(true) || redis.redis_type.as_deref().is_some_and(|type_| type_ == "cluster") {
         let field = if redis.failover == Some(true) { "failover" } else { "redisType" };
-        return Err(Problem::configuration(format!(
+        return Err(Problem::unsupported(format!(
             "{path}.{field}: Invalid value: neither Sentinel nor a cluster of Redis is supported; name one server"
         )));
     }

@@ -14,13 +14,14 @@ use kube::ResourceExt;
 use openfunction_proto::{core::ScaleOptions, events::Trigger};
 
 use crate::{
-    bus::{Found, Scaling},
+    bus::{Found, Scaling, mechanism},
     handler::{self, Handler, METRICS_PORT},
     names,
-    plan::{Plan, Settings},
+    plan::{Plan, Settings, any_bus, any_sink, checked_topic},
     problem::Problem,
     scale::{self, KafkaReader},
     secrets::Secrets,
+    sink::Address,
 };
 
 /// What a Trigger meets.
@@ -40,9 +41,9 @@ pub struct World {
 #[derive(Clone, Debug, Default)]
 pub struct Sinks {
     /// Gets the events.
-    pub sink: Option<Result<String, Problem>>,
+    pub sink: Option<Result<Address, Problem>>,
     /// Gets those that could not be delivered.
-    pub dead_letter_sink: Option<Result<String, Problem>>,
+    pub dead_letter_sink: Option<Result<Address, Problem>>,
 }
 
 /// Whether a Trigger may read what it reads.
@@ -81,7 +82,7 @@ pub fn plan(trigger: &Trigger, world: &World, settings: &Settings) -> Plan {
     if !world.missing.is_empty() {
         plan.notes.push(NewCondition::false_(INPUTS_FOUND, "EventSourceNotFound", world.missing.join("; ")));
     }
-    match handler(trigger, world, settings, function.clone(), &mut plan.notes) {
+    match handler(trigger, world, settings, function.clone(), &mut plan) {
         Ok(handler) => plan.handlers.push(handler),
         Err(problem) => {
             plan.kept.insert(function);
@@ -93,15 +94,12 @@ pub fn plan(trigger: &Trigger, world: &World, settings: &Settings) -> Plan {
 
 /// Checks what the schema does not say of a Trigger.
 pub fn check(trigger: &Trigger) -> Option<Problem> {
-    let nats = openfunction_proto::events::JetStream { url: "nats://nats".to_owned(), ..Default::default() };
-    let spec = openfunction_proto::events::EventBusSpec { jet_stream: Some(nats), ..Default::default() };
-    let any = |is: bool| is.then(|| Ok("http://sink".to_owned()));
     let sinks = trigger.spec.subscribers.iter().map(|subscriber| Sinks {
-        sink: any(subscriber.sink.is_some()),
-        dead_letter_sink: any(subscriber.dead_letter_sink.is_some()),
+        sink: any_sink(subscriber.sink.is_some()),
+        dead_letter_sink: any_sink(subscriber.dead_letter_sink.is_some()),
     });
     let world = World {
-        bus: Ok(Found { kind: "EventBus", name: trigger.spec.event_bus.clone(), spec }),
+        bus: Ok(any_bus(&trigger.spec.event_bus)),
         sinks: sinks.collect(),
         permission: Permission::Given,
         missing: Vec::new(),
@@ -127,7 +125,7 @@ fn handler(
     world: &World,
     settings: &Settings,
     function: String,
-    notes: &mut Vec<NewCondition>,
+    plan: &mut Plan,
 ) -> Result<Handler, Problem> {
     let spec = &trigger.spec;
     if spec.inputs.is_empty() {
@@ -145,7 +143,7 @@ fn handler(
         name: name.clone(),
         bus: bus.config(&mut secrets)?,
         inputs: inputs(trigger),
-        subscribers: subscribers(trigger, world)?,
+        subscribers: subscribers(trigger, world, plan)?,
         window: spec
             .window
             .as_ref()
@@ -168,7 +166,7 @@ fn handler(
     Ok(Handler {
         name: function,
         image: settings.trigger_image.clone(),
-        scale: scaling(bus, &config, remembers, notes)?,
+        scale: scaling(bus, &config, remembers, &mut plan.notes)?,
         config: handler::config(&config)?,
         port: METRICS_PORT,
         visibility: "None".to_owned(),
@@ -185,15 +183,16 @@ fn remembers(condition: &Condition) -> bool {
     !(0..inputs).all(|input| condition.is_met(1 << input))
 }
 
-fn subscribers(trigger: &Trigger, world: &World) -> Result<Vec<Subscriber>, Problem> {
-    let known = |sink: &Option<Result<String, Problem>>| sink.clone().transpose();
-    let subscribers = trigger.spec.subscribers.iter().zip(&world.sinks).map(|(of, sinks)| {
+fn subscribers(trigger: &Trigger, world: &World, plan: &mut Plan) -> Result<Vec<Subscriber>, Problem> {
+    let subscribers = trigger.spec.subscribers.iter().zip(&world.sinks).enumerate();
+    let subscribers = subscribers.map(|(index, (of, sinks))| {
+        let path = |field: &str| format!("spec.subscribers[{index}].{field}");
         Ok(Subscriber {
             condition: of.condition.clone(),
-            sink: known(&sinks.sink)?,
-            topic: of.topic.clone().filter(|topic| !topic.is_empty()),
-            dead_letter_sink: known(&sinks.dead_letter_sink)?,
-            dead_letter_topic: of.dead_letter_topic.clone().filter(|topic| !topic.is_empty()),
+            sink: plan.url(&sinks.sink)?,
+            topic: checked_topic(of.topic.as_ref(), &path("topic"))?,
+            dead_letter_sink: plan.url(&sinks.dead_letter_sink)?,
+            dead_letter_topic: checked_topic(of.dead_letter_topic.as_ref(), &path("deadLetterTopic"))?,
             delivery: handler::policy(of.delivery.as_ref()),
         })
     });
@@ -217,18 +216,13 @@ fn scaling(
     let topics: Vec<_> = topics.into_iter().collect();
     let path = format!("{} {:?}: scaleOption", bus.kind, bus.name);
     match scaling {
-        Scaling::JetStream(option, is_ours) => {
+        Scaling::JetStream(option) => {
             let stream = bus.spec.jet_stream.as_ref().and_then(|bus| bus.stream.as_deref());
-            let consumer = option.durable_name.as_deref().filter(|_| is_ours);
-            scale::by_jetstream(option, (&topics, &config.name, stream), consumer, &path, most)
+            scale::by_jetstream(option, (&topics, &config.name, stream), &path, most)
         }
         Scaling::Kafka(option) => {
             let Some(kafka) = &bus.spec.kafka else { return Ok(scale::one()) };
-            let sasl = kafka.sasl_username.is_some().then(|| match kafka.sasl_mechanism.as_deref() {
-                Some("SCRAM-SHA-256") => "scram_sha256",
-                Some("SCRAM-SHA-512") => "scram_sha512",
-                _ => "plaintext",
-            });
+            let sasl = kafka.sasl_username.is_some().then(|| scale::sasl(mechanism(kafka.sasl_mechanism.as_deref())));
             let reader = KafkaReader {
                 brokers: &kafka.brokers,
                 topics: &topics,

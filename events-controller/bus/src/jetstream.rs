@@ -44,6 +44,9 @@ pub struct Config {
     /// NATS credentials: a JWT and the seed of an nkey.
     #[serde(default)]
     pub credentials: Option<Content>,
+    /// Whether TLS is spoken, whatever the addresses say.
+    #[serde(default)]
+    pub tls: bool,
     /// File with the certificates of authorities that are trusted besides those of the system.
     #[serde(default)]
     pub ca: Option<PathBuf>,
@@ -91,6 +94,9 @@ impl JetStream {
             let read = options.credentials(&credentials.secret().await?);
             options = read.map_err(|error| Error::Refused(format!("{credentials:?} are no credentials: {error}")))?;
         }
+        if config.tls {
+            options = options.require_tls(true);
+        }
         if let Some(file) = &config.ca {
             options = options.add_root_certificates(file.clone()).require_tls(true);
         }
@@ -123,12 +129,12 @@ impl JetStream {
         if self.kept().contains(topic) {
             return Ok(());
         }
-        let name = self.stream.as_deref().unwrap_or(topic);
+        let name = stream_name(self.stream.as_deref(), topic);
         let unavailable = |error: &dyn fmt::Display| Error::Unavailable(format!("stream {name:?}: {error}"));
         // Whoever made it, and however it is named: it is kept.
         if self.context.stream_by_subject(topic).await.is_err() {
             let wanted = stream::Config {
-                name: name.to_owned(),
+                name: name.clone(),
                 subjects: vec![topic.to_owned()],
                 max_age: RETENTION,
                 num_replicas: 1,
@@ -217,10 +223,20 @@ fn message_id(topic: &str, attempt: &str) -> String {
     utf8_percent_encode(&format!("{topic}/{attempt}"), ENCODED).to_string()
 }
 
+/// The name of the stream that a topic is kept in, unless somebody keeps it already.
+pub fn stream_name(stream: Option<&str>, topic: &str) -> String {
+    stream.map_or_else(|| allowed(topic), str::to_owned)
+}
+
 /// The name of the consumer of a group for a topic.
 pub fn durable_name(group: &str, topic: &str) -> String {
+    allowed(&format!("{group}-{topic}"))
+}
+
+/// Names of streams and consumers have no dots, which are those of subjects.
+fn allowed(name: &str) -> String {
     let is_allowed = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_');
-    format!("{group}-{topic}").replace(|character| !is_allowed(character), "_")
+    name.replace(|character| !is_allowed(character), "_")
 }
 
 fn without_password(url: &str) -> String {

@@ -153,6 +153,9 @@ pub struct Mqtt {
     /// Whether the broker forgets the session at the end of a connection, and what comes until the next.
     #[serde(default)]
     pub clean_session: bool,
+    /// Whether TLS is spoken, whatever the URL says.
+    #[serde(default)]
+    pub tls: bool,
     /// Name at the broker.
     #[serde(default)]
     pub username: Option<String>,

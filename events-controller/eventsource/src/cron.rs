@@ -48,11 +48,11 @@ impl Schedule {
             Some(duration) => {
                 let duration: SignedDuration =
                     duration.trim().parse().map_err(|error: jiff::Error| wrong(error.to_string()))?;
-                let seconds = duration.as_secs();
-                if seconds < 1 || duration.subsec_nanos() != 0 {
-                    return Err(wrong("must be whole seconds, at least one".to_owned()));
+                if duration.is_negative() || duration.is_zero() {
+                    return Err(wrong("must be more than nothing".to_owned()));
                 }
-                When::Every(seconds)
+                // As Dapr's binding has it: whole seconds, at least one.
+                When::Every(duration.as_secs().max(1))
             }
             None => {
                 let parser = CronParser::new();
@@ -193,6 +193,8 @@ mod tests {
             ("*/2 * * * *", "2026-03-01T00:02:00Z"),
             ("*/2 * * * * *", "2026-03-01T00:00:02Z"),
             ("0 9 * * MON", "2026-03-02T09:00:00Z"),
+            ("@every 100ms", "2026-03-01T00:00:02Z"),
+            ("@every 1500ms", "2026-03-01T00:00:02Z"),
         ] {
             assert_eq!(next(schedule, None, after).as_deref(), Ok(expected), "{schedule}");
         }
@@ -205,7 +207,7 @@ mod tests {
     #[test]
     fn a_schedule_that_is_none_is_refused_with_the_reason() {
         let reason = |schedule: &str, zone| next(schedule, zone, "2026-03-01T00:00:00Z").unwrap_err();
-        for schedule in ["", "every day", "* * *", "61 * * * *", "@every", "@every 0s", "@every 100ms", "0 0 30 2 *"] {
+        for schedule in ["", "every day", "* * *", "61 * * * *", "@every", "@every 0s", "@every -5s", "0 0 30 2 *"] {
             assert!(reason(schedule, None).starts_with("schedule: Invalid value: "), "{schedule}");
         }
         assert!(reason("@daily", Some("Mars/Olympus")).starts_with("timeZone: Invalid value: "));

@@ -83,6 +83,7 @@ impl Target {
             "ssl" | "tls" | "mqtts" | "tcps" => (true, 8883),
             _ => return Err(wrong("must begin with tcp://, mqtt://, ssl://, tls:// or mqtts://")),
         };
+        let is_tls = is_tls || config.tls;
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| wrong("it names no host"))?;
         let client = key_pair(&config.certificate, &config.key).await?;
         let tls = Tls { ca: read_some(config.ca.as_ref()).await?, client };

@@ -137,13 +137,13 @@ pub struct NatsStreaming {
 pub struct NatsStreamingScaleOption {
     /// Address of the NATS server's monitoring port, `host:port`.
     pub nats_server_monitoring_endpoint: String,
-    /// Queue group to watch; absent is the handler's own.
+    /// Without effect: that of the handler is watched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue_group: Option<String>,
-    /// Durable name to watch; absent is the handler's own.
+    /// Without effect: that of the handler is watched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub durable_name: Option<String>,
-    /// Subject to watch; absent is the one that is read.
+    /// Without effect: every topic that is read is watched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// Events that may wait for each replica.

@@ -6,6 +6,7 @@ mod brokers;
 mod build_runs;
 mod dapr;
 mod dapr_functions;
+mod events;
 mod go_functions;
 mod keda;
 mod many_builds;
