@@ -31,6 +31,15 @@ pub trait Bus: fmt::Debug + Send + Sync {
         attempt: &'a str,
     ) -> BoxFuture<'a, Result<(), Error>>;
 
+    /// Has a topic kept, so that others can begin to take its events before the first is published.
+    ///
+    /// # Errors
+    /// The broker cannot be reached, or refuses.
+    fn keep<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<(), Error>> {
+        let _ = topic;
+        async { Ok(()) }.boxed()
+    }
+
     /// Begins to take the events of a topic, or goes on where its group has been.
     ///
     /// # Errors

@@ -125,7 +125,7 @@ impl JetStream {
     }
 
     /// Has a topic kept.
-    async fn keep(&self, topic: &str) -> Result<(), Error> {
+    async fn make(&self, topic: &str) -> Result<(), Error> {
         if self.kept().contains(topic) {
             return Ok(());
         }
@@ -152,7 +152,7 @@ impl JetStream {
     }
 
     async fn publish_event(&self, topic: &str, event: &Event, mode: Mode, attempt: &str) -> Result<(), Error> {
-        self.keep(topic).await?;
+        self.make(topic).await?;
         let message = Protocol::Nats.encode(event, mode);
         let size = message.body.len();
         let mut headers = HeaderMap::new();
@@ -176,7 +176,7 @@ impl JetStream {
 
     async fn take(&self, subscription: &Subscription) -> Result<Taker, Error> {
         let Subscription { topic, group, .. } = subscription;
-        self.keep(topic).await?;
+        self.make(topic).await?;
         let unavailable = |error: &dyn fmt::Display| Error::Unavailable(format!("topic {topic:?}: {error}"));
         let stream = self.context.stream_by_subject(topic.as_str()).await.map_err(|error| unavailable(&error))?;
         let durable = durable_name(group, topic);
@@ -256,6 +256,10 @@ impl Bus for JetStream {
         attempt: &'a str,
     ) -> BoxFuture<'a, Result<(), Error>> {
         self.publish_event(topic, event, mode, attempt).boxed()
+    }
+
+    fn keep<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<(), Error>> {
+        self.make(topic).boxed()
     }
 
     fn subscribe<'a>(&'a self, subscription: &'a Subscription) -> BoxFuture<'a, Result<Box<dyn Consumer>, Error>> {

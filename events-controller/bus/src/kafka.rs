@@ -170,7 +170,7 @@ impl KafkaBus {
     }
 
     /// Has a topic, with as many partitions and replicas as the broker gives by itself.
-    async fn keep(&self, topic: &str) -> Result<(), Error> {
+    async fn make(&self, topic: &str) -> Result<(), Error> {
         if self.kept().contains(topic) {
             return Ok(());
         }
@@ -202,7 +202,7 @@ impl KafkaBus {
     }
 
     async fn publish_event(&self, topic: &str, event: &Event, mode: Mode) -> Result<(), Error> {
-        self.keep(topic).await?;
+        self.make(topic).await?;
         let Message { headers, body } = Protocol::Kafka.encode(event, mode);
         let size = body.len();
         let mut record =
@@ -225,7 +225,7 @@ impl KafkaBus {
     async fn take(&self, subscription: &Subscription) -> Result<Taker, Error> {
         let Subscription { topic, group, start, in_flight, redelivery, owner } = subscription;
         match owner {
-            Owner::Bus => self.keep(topic).await?,
+            Owner::Bus => self.make(topic).await?,
             Owner::Others => self.find(topic).await?,
         }
         let what = format!("topic {topic:?}");
@@ -276,6 +276,10 @@ impl Bus for KafkaBus {
         _: &'a str,
     ) -> BoxFuture<'a, Result<(), Error>> {
         self.publish_event(topic, event, mode).boxed()
+    }
+
+    fn keep<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<(), Error>> {
+        self.make(topic).boxed()
     }
 
     fn subscribe<'a>(&'a self, subscription: &'a Subscription) -> BoxFuture<'a, Result<Box<dyn Consumer>, Error>> {

@@ -181,9 +181,11 @@ async fn work<W: Work>(arguments: &Arguments, metrics: &Arc<Metrics>, stop: &Can
     Ok(())
 }
 
-/// The bus, once it can be reached; `None` if it shall be waited for no longer.
+/// The bus, once it can be reached; `None` if it shall be waited for no longer. It has been asked to keep the topics that
+/// will be published to: whoever reads them, as Dapr does, may not ask again.
 pub async fn connected(
     config: &event_bus::config::Config,
+    topics: impl IntoIterator<Item = &String>,
     metrics: &Metrics,
     stop: &CancellationToken,
 ) -> Option<Arc<dyn Bus>> {
@@ -192,6 +194,12 @@ pub async fn connected(
         match config.connect().await {
             Ok(bus) => {
                 metrics.answers("bus", None);
+                for topic in topics {
+                    // Publishing asks again.
+                    if let Err(error) = bus.keep(topic).await {
+                        warn!(topic, "the topic is not kept yet: {error}");
+                    }
+                }
                 return Some(bus);
             }
             Err(error) => {

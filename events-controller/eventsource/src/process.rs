@@ -31,9 +31,10 @@ impl Work for Source {
         metrics: Arc<Metrics>,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
+        let topics = config.events.values().filter_map(|event| event.topic.as_ref()).chain(&config.dead_letter_topic);
         let bus = match &config.bus {
             None => None,
-            Some(bus) => match connected(bus, &metrics, &stop).await {
+            Some(bus) => match connected(bus, topics, &metrics, &stop).await {
                 Some(bus) => Some(bus),
                 None => return Ok(()),
             },

@@ -31,7 +31,8 @@ impl Work for Trigger {
         metrics: Arc<Metrics>,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
-        let Some(bus) = connected(&config.bus, &metrics, &stop).await else { return Ok(()) };
+        let topics = config.subscribers.iter().flat_map(|of| of.topic.iter().chain(&of.dead_letter_topic));
+        let Some(bus) = connected(&config.bus, topics, &metrics, &stop).await else { return Ok(()) };
         info!(name = config.name, inputs = config.inputs.len(), subscribers = config.subscribers.len(), "running");
         Ok(run(&config, bus, client, metrics, stop).await?)
     }
