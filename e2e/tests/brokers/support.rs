@@ -136,7 +136,7 @@ fn handler(program: &str, config: &Value, endpoint: &str) -> (Program, u16) {
         let file = folder.join("config.json");
         std::fs::write(&file, config.to_string()).unwrap();
         let address = format!("--metrics-address=127.0.0.1:{port}");
-        vec![format!("--config={}", file.display()), address, format!("--otlp-endpoint={endpoint}")]
+        vec![format!("--config-file={}", file.display()), address, format!("--otlp-endpoint={endpoint}")]
     });
     (started, port)
 }
