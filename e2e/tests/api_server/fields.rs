@@ -143,6 +143,10 @@ fn known(path: &str) -> Option<Value> {
         (".paths[].value", json!("/a")),
         (".traffic[].percent", json!(100)),
         (".qos", json!(1)),
+        (".webhook{}.path", json!("/a")),
+        (".github{}.path", json!("/a")),
+        (".gitlab{}.path", json!("/a")),
+        (".s3{}.path", json!("/a")),
     ];
     of.into_iter().find(|(end, _)| path.ends_with(end)).map(|(_, value)| value)
 }
