@@ -55,7 +55,7 @@ async fn reconcile<K: Conditioned>(
     let found = Found { kind, name: object.name_any(), spec: spec.clone() };
     let outcome = match found.config(&mut Secrets::default()) {
         Err(problem) => Outcome::Failed(problem),
-        Ok(_) => match look(spec, object.namespace().as_deref(), &context.settings.cluster_domain).await {
+        Ok(_) => match look(&found, object.namespace().as_deref(), &context.settings.cluster_domain).await {
             Ok(message) => Outcome::Ready { reason: "EventBusIsReady", message },
             Err(problem) => Outcome::Failed(problem),
         },
@@ -88,14 +88,12 @@ fn mapped(nats: &openfunction_proto::events::NatsStreaming) -> NewCondition {
 /// Looks whether the broker of a bus answers; what is to be told of it.
 ///
 /// Handlers find a short name in their own namespace, which is that of an EventBus; one of the cluster has none.
-async fn look(spec: &EventBusSpec, namespace: Option<&str>, cluster_domain: &str) -> Result<String, Problem> {
-    let EventBusSpec { topic: _, nats_streaming, jet_stream, kafka, redis_streams } = spec;
-    let nats = nats_streaming.as_ref().map(|bus| &bus.nats_url).or(jet_stream.as_ref().map(|bus| &bus.url));
-    let (urls, usual) = match (nats, kafka, redis_streams) {
-        (Some(url), ..) => (url, 4222),
-        (None, Some(bus), _) => (&bus.brokers, 9092),
-        (None, None, Some(bus)) => (&bus.url, 6379),
-        (None, None, None) => return Ok(String::new()),
+async fn look(bus: &Found, namespace: Option<&str>, cluster_domain: &str) -> Result<String, Problem> {
+    let Some((broker, urls)) = bus.place() else { return Ok(String::new()) };
+    let usual = match broker {
+        "kafka" => 9092,
+        "redis" => 6379,
+        _ => 4222,
     };
     let mut addresses = Vec::new();
     for url in urls.split(',') {
@@ -108,7 +106,7 @@ async fn look(spec: &EventBusSpec, namespace: Option<&str>, cluster_domain: &str
     }
     let looking = async {
         let (stream, address) = connect(&addresses).await?;
-        if nats.is_some() { greeted(stream, &address).await } else { Ok(format!("{address} answers")) }
+        if broker == "nats" { greeted(stream, &address).await } else { Ok(format!("{address} answers")) }
     };
     let late = || Err(not_well("Unreachable", format!("no answer within {ANSWER:?}")));
     timeout(ANSWER, looking).await.unwrap_or_else(|_| late())
@@ -185,8 +183,8 @@ mod tests {
     #[tokio::test]
     async fn a_nats_server_without_jetstream_is_told() {
         let look_at = async |url: &str| {
-            let bus: EventBusSpec = serde_json::from_value(serde_json::json!({"jetStream": {"url": url}})).unwrap();
-            look(&bus, Some("n"), "cluster.local").await
+            let spec: EventBusSpec = serde_json::from_value(serde_json::json!({"jetStream": {"url": url}})).unwrap();
+            look(&Found { kind: "EventBus", name: "b".to_owned(), spec }, Some("n"), "cluster.local").await
         };
         let url = server("INFO {\"version\":\"2.12.0\",\"jetstream\":true} \r\n").await;
         assert!(look_at(&url).await.unwrap().starts_with("NATS 2.12.0 with JetStream answers at 127.0.0.1:"));

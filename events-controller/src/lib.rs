@@ -209,11 +209,8 @@ impl Wakes {
             }),
             triggers_by_source: triggers.index(|trigger| {
                 let own = trigger.namespace().unwrap_or_default();
-                let inputs = trigger.spec.inputs.values().map(|input| {
-                    let namespace = input.namespace.as_deref().filter(|namespace| !namespace.is_empty());
-                    format!("{}/{}", namespace.unwrap_or(&own), input.event_source)
-                });
-                inputs.collect()
+                let inputs = trigger.spec.inputs.values();
+                inputs.map(|input| format!("{}/{}", trigger::namespace_of(input, &own), input.event_source)).collect()
             }),
         }
     }

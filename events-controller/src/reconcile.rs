@@ -31,8 +31,7 @@ use serde_json::Value;
 use crate::{
     ABOUT, REFERENCE_GRANTS,
     bus::Found,
-    handler::{self, Handler},
-    names,
+    handler, names,
     plan::{Plan, Settings},
     problem::Problem,
     sink::{Address, Sinks},
@@ -192,9 +191,10 @@ impl Context {
     fn permission(&self, trigger: &Trigger, own: &str) -> Permission {
         let group = Trigger::group(&());
         for (name, input) in &trigger.spec.inputs {
-            let Some(namespace) = input.namespace.as_deref().filter(|of| !of.is_empty() && *of != own) else {
+            let namespace = trigger::namespace_of(input, own);
+            if namespace == own {
                 continue;
-            };
+            }
             let wanted = format!(
                 "spec.inputs[{name}].namespace: a ReferenceGrant in namespace {namespace:?} must allow it, from group {group:?}, kind \"Trigger\", namespace {own:?} to group {group:?}, kind \"EventSource\""
             );
@@ -232,7 +232,7 @@ impl Context {
     fn missing(&self, trigger: &Trigger, own: &str) -> Vec<String> {
         let mut missing = Vec::new();
         for (name, input) in &trigger.spec.inputs {
-            let namespace = input.namespace.as_deref().filter(|namespace| !namespace.is_empty()).unwrap_or(own);
+            let namespace = trigger::namespace_of(input, own);
             let source = self.sources.store().get(&ObjectRef::new(&input.event_source).within(namespace));
             let said = format!("EventSource \"{namespace}/{}\"", input.event_source);
             let wrong = match source {
@@ -258,8 +258,10 @@ impl Context {
 
     /// Has handlers run as they are planned, and tells of it.
     async fn run<K: Conditioned>(&self, owner: &K, mut plan: Plan, words: &Words) -> Result<Action, ApplyError> {
-        let converged = self.converge(owner, &plan, words.label).await;
-        let outcome = self.outcome(owner, &plan, &converged, words);
+        let rendered = plan.handlers.iter().map(|handler| dynamic(&handler::function(owner, words.label, handler)));
+        let wanted: Vec<_> = rendered.collect();
+        let converged = self.converge(owner, &plan, &wanted).await;
+        let outcome = self.outcome(&plan, &wanted, &converged, words);
         if plan.problem.is_none() && converged.is_ok() {
             plan.notes.push(NewCondition::true_(CREATED, words.created.0, words.created.1));
         }
@@ -302,16 +304,20 @@ impl Context {
         }
     }
 
-    async fn converge<K: Conditioned>(&self, owner: &K, plan: &Plan, label: &str) -> Result<Converged, ApplyError> {
-        let namespace = owner.namespace().unwrap_or_default();
+    async fn converge<K: Conditioned>(
+        &self,
+        owner: &K,
+        plan: &Plan,
+        wanted: &[DynamicObject],
+    ) -> Result<Converged, ApplyError> {
         let (mut converged, mut refused) = (Converged::default(), None);
         let live = children::owned(&self.functions, owner);
-        for handler in &plan.handlers {
-            if plan.is_held && live.iter().any(|live| live.name_any() == handler.name) {
+        for handler in wanted {
+            if plan.is_held && live.iter().any(|live| live.name_any() == handler.name_any()) {
                 continue;
             }
             // One that is refused does not keep the others from theirs.
-            let applied = self.apply(owner, (&namespace, label), handler, &mut converged).await;
+            let applied = self.apply(owner, handler, &mut converged).await;
             refused = refused.or(applied.err());
         }
         // What is not asked for any more goes last (BUG-E32).
@@ -345,17 +351,21 @@ impl Context {
     async fn apply<K: Conditioned>(
         &self,
         owner: &K,
-        (namespace, label): (&str, &str),
-        handler: &Handler,
+        wanted: &DynamicObject,
         converged: &mut Converged,
     ) -> Result<(), ApplyError> {
-        let live = self.functions.store().get(&ObjectRef::new(&handler.name).within(namespace));
+        let live = self.live(wanted);
         if let Some(live) = live.as_ref().filter(|live| is_of_the_original(live, owner)) {
             self.take_over(live).await?;
         }
-        let wanted = dynamic(&handler::function(owner, label, handler));
         let live = live.map(|live| children::json(&*live));
-        self.applier.converge(wanted, live.as_ref(), converged).await
+        self.applier.converge(wanted.clone(), live.as_ref(), converged).await
+    }
+
+    /// The Function that has the name of a handler.
+    fn live(&self, wanted: &DynamicObject) -> Option<Arc<Function>> {
+        let namespace = wanted.namespace().unwrap_or_default();
+        self.functions.store().get(&ObjectRef::new(&wanted.name_any()).within(&namespace))
     }
 
     /// Makes the fields ours that the original has written, so that those which are not wanted any more go.
@@ -376,10 +386,10 @@ impl Context {
         adopt(&api, &live, &managers, ABOUT.name, None).await.map_err(failed)
     }
 
-    fn outcome<K: Conditioned>(
+    fn outcome(
         &self,
-        owner: &K,
         plan: &Plan,
+        wanted: &[DynamicObject],
         converged: &Result<Converged, ApplyError>,
         words: &Words,
     ) -> Outcome {
@@ -393,17 +403,15 @@ impl Context {
         if let Some(problem) = &plan.problem {
             return Outcome::Failed(problem.clone());
         }
-        let namespace = owner.namespace().unwrap_or_default();
         let mut waits = Vec::new();
-        for handler in &plan.handlers {
-            let live = self.functions.store().get(&ObjectRef::new(&handler.name).within(&namespace));
-            match live.as_deref().map_or(State::Coming("is being made".to_owned()), |live| {
-                let wanted = children::json(&handler::function(owner, words.label, handler));
-                state(live, &wanted)
-            }) {
+        for handler in wanted {
+            let coming = || State::Coming("is being made".to_owned());
+            match self.live(handler).map_or_else(coming, |live| state(&live, &handler.data["spec"])) {
                 State::Ready => {}
-                State::Coming(what) => waits.push(format!("Function {:?} {what}", handler.name)),
-                State::Failed(why) => return failed("HandlerFailed", format!("Function {:?}: {why}", handler.name)),
+                State::Coming(what) => waits.push(format!("Function {:?} {what}", handler.name_any())),
+                State::Failed(why) => {
+                    return failed("HandlerFailed", format!("Function {:?}: {why}", handler.name_any()));
+                }
             }
         }
         match waits.is_empty() {
@@ -429,8 +437,8 @@ enum State {
     Failed(String),
 }
 
-fn state(live: &Function, wanted: &Value) -> State {
-    if contained::difference(&wanted["spec"], &children::json(&live.spec)).is_some() {
+fn state(live: &Function, spec: &Value) -> State {
+    if contained::difference(spec, &children::json(&live.spec)).is_some() {
         return State::Coming("is being changed".to_owned());
     }
     let status = live.status.clone().unwrap_or_default();

@@ -26,6 +26,19 @@ struct Common<'a> {
     advanced: Option<&'a Value>,
 }
 
+/// Both kinds of options have it under the same names.
+macro_rules! common {
+    ($option:expr) => {
+        Common {
+            polling_interval: $option.polling_interval,
+            cooldown_period: $option.cooldown_period,
+            min: $option.min_replica_count,
+            max: $option.max_replica_count,
+            advanced: $option.advanced.as_ref(),
+        }
+    };
+}
+
 impl Common<'_> {
     /// `path` is that of the scale option, for the message; `most` bounds the replicas.
     fn options(self, triggers: Vec<KedaTrigger>, path: &str, most: Option<i32>) -> Result<ScaleOptions, Problem> {
@@ -121,14 +134,7 @@ pub fn by_kafka(
         let connection = connection.into_iter().filter_map(|(name, value)| Some((name, value?.to_owned())));
         trigger("kafka", metadata.into_iter().chain(connection), &option.metadata, option.auth_ref.as_ref())
     });
-    let common = Common {
-        polling_interval: option.polling_interval,
-        cooldown_period: option.cooldown_period,
-        min: option.min_replica_count,
-        max: option.max_replica_count,
-        advanced: option.advanced.as_ref(),
-    };
-    common.options(triggers.collect(), path, most)
+    common!(option).options(triggers.collect(), path, most)
 }
 
 /// Scaling by what waits in topics of JetStream, each of which is watched (BUG-E15).
@@ -152,12 +158,5 @@ pub fn by_jetstream(
         let metadata = metadata.into_iter().chain([("account", account)]);
         trigger("nats-jetstream", metadata, &option.metadata, option.auth_ref.as_ref())
     });
-    let common = Common {
-        polling_interval: option.polling_interval,
-        cooldown_period: option.cooldown_period,
-        min: option.min_replica_count,
-        max: option.max_replica_count,
-        advanced: option.advanced.as_ref(),
-    };
-    common.options(triggers.collect(), path, most)
+    common!(option).options(triggers.collect(), path, most)
 }

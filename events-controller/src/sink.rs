@@ -40,12 +40,15 @@ const PAUSE: Duration = Duration::from_secs(30);
 
 /// An object by kind, namespace and name: what a sink names, as a key.
 pub fn key(api_version: &str, kind: &str, namespace: &str, name: &str) -> String {
-    // All versions of our own kind are one (BUG-E03).
-    let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    match (group, kind) {
-        ("core.openfunction.io", "Function") => format!("Function/{namespace}/{name}"),
-        _ => format!("{api_version}/{kind}/{namespace}/{name}"),
+    match is_function(api_version, kind) {
+        true => format!("Function/{namespace}/{name}"),
+        false => format!("{api_version}/{kind}/{namespace}/{name}"),
     }
+}
+
+/// All versions of our own kind are one (BUG-E03).
+fn is_function(api_version: &str, kind: &str) -> bool {
+    api_version.starts_with("core.openfunction.io/") && kind == "Function"
 }
 
 /// The object that a sink names, as a key, if it has no URI.
@@ -170,8 +173,7 @@ impl Sinks {
             return Err(Problem::sink(format!("{path}: Required value: at least one of uri and ref must be set")));
         };
         let namespace = namespace_of(of, namespace);
-        let group = of.api_version.split_once('/').map_or("", |(group, _)| group);
-        if (group, of.kind.as_str()) == ("core.openfunction.io", "Function") {
+        if is_function(&of.api_version, &of.kind) {
             return self.of_function(namespace, &of.name, path).map(Address::from);
         }
         self.of_others(of, namespace, path).await.map(Address::from)

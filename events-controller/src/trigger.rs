@@ -107,15 +107,17 @@ pub fn check(trigger: &Trigger) -> Option<Problem> {
     plan(trigger, &world, &Settings::default()).problem
 }
 
+/// The namespace of an input's EventSource; absent is the Trigger's own.
+pub fn namespace_of<'a>(input: &'a openfunction_proto::events::Input, own: &'a str) -> &'a str {
+    input.namespace.as_deref().filter(|namespace| !namespace.is_empty()).unwrap_or(own)
+}
+
 /// The topics of a Trigger's inputs by their names.
 fn inputs(trigger: &Trigger) -> BTreeMap<String, Input> {
     let own = trigger.namespace().unwrap_or_default();
-    let input = |of: &openfunction_proto::events::Input| {
-        let namespace = of.namespace.as_deref().filter(|namespace| !namespace.is_empty()).unwrap_or(&own);
-        Input {
-            topic: names::topic(namespace, &of.event_source, &of.event),
-            content_mode: (of.content_mode.as_deref() == Some("inner")).then_some(Mode::Inner),
-        }
+    let input = |of: &openfunction_proto::events::Input| Input {
+        topic: names::topic(namespace_of(of, &own), &of.event_source, &of.event),
+        content_mode: (of.content_mode.as_deref() == Some("inner")).then_some(Mode::Inner),
     };
     trigger.spec.inputs.iter().map(|(name, of)| (name.clone(), input(of))).collect()
 }

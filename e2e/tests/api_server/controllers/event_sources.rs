@@ -274,7 +274,7 @@ async fn e11_two_event_sources_that_meet_on_a_topic_are_told_at_the_younger() {
     let spec = |event: &str| json!({"eventBus": "depot", "cron": {event: {"schedule": "@daily"}}});
     world.apply_object(&object("EventSource", "a", spec("b-c"))).await;
     world.is_told("esw-a-cron-b-c", "/events/b-c/topic", &json!("shop-a-b-c")).await;
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    // Of one second the name decides, as of an older one.
     world.apply_object(&object("EventSource", "a-b", spec("c"))).await;
     let told = eventually("the younger is told", || world.note::<EventSource>("a-b", "TopicConflict")).await;
     assert!(told.message.unwrap().starts_with("topic \"shop-a-b-c\" is that of EventSource \"shop/a\", too"));
