@@ -92,13 +92,18 @@ impl Replicas {
     /// The replicas that are ours to say: none while an autoscaler says them; otherwise what somebody else left, within
     /// the bounds (design §7).
     fn ours(self, live: Option<&DynamicObject>) -> Option<i32> {
-        let is_free = |live: &&DynamicObject| (self.is_scaled || !self.is_scheduled) && scaled_by(Some(live)).is_some();
-        let Some(live) = live.filter(is_free) else { return Some(self.first) };
+        let Some(live) = live else { return Some(self.first) };
         let now = live
             .data
             .pointer("/spec/replicas")
             .and_then(Value::as_i64)
             .map_or(1, |now| i32::try_from(now).unwrap_or(i32::MAX));
+        // Who scales to zero through /scale owns no field: that object leaves zero out.
+        let is_asleep = self.is_scaled && self.may_be_zero && now == 0;
+        let is_free = (self.is_scaled || !self.is_scheduled) && scaled_by(Some(live)).is_some();
+        if !is_asleep && !is_free {
+            return Some(self.first);
+        }
         // At zero, an autoscaler of Kubernetes does nothing.
         (!self.is_scaled || (now == 0 && !self.may_be_zero)).then(|| now.clamp(self.first, self.max.max(self.first)))
     }
@@ -133,6 +138,8 @@ mod tests {
         assert_eq!(BOUNDS.ours(Some(&live(0, Some("kubectl")))), Some(2), "it is switched on again");
         let to_zero = Replicas { may_be_zero: true, ..BOUNDS };
         assert_eq!(to_zero.ours(Some(&live(0, Some("keda-operator")))), None, "zero is meant");
+        assert_eq!(to_zero.ours(Some(&live(0, None))), None, "who went there by /scale is not known");
+        assert_eq!(to_zero.ours(Some(&live(2, None))), Some(2), "until it has");
         assert_eq!(alone.ours(Some(&live(9, Some("kubectl")))), Some(5), "within the bounds");
         let scheduled = Replicas { is_scheduled: true, ..alone };
         assert_eq!(scheduled.ours(Some(&live(4, Some("kubectl")))), Some(2), "a floor that ends, ends");
