@@ -182,6 +182,12 @@ pub fn is_structured(media_type: &str) -> bool {
     media_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(STRUCTURED_JSON)
 }
 
+/// Whether data of a media type is a text, for Dapr too: of what is called otherwise it gives a function nothing.
+fn is_text(media_type: &str) -> bool {
+    let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    media_type.starts_with("text/") || media_type == "application/xml"
+}
+
 impl Serialize for Event {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
@@ -204,8 +210,8 @@ impl Serialize for Event {
                     Ok(json) if json.get() != "null" => map.serialize_entry("data", json)?,
                     _ => map.serialize_entry("data_base64", &BASE64_STANDARD.encode(data))?,
                 },
-                Some(text) => map.serialize_entry("data", text)?,
-                None => map.serialize_entry("data_base64", &BASE64_STANDARD.encode(data))?,
+                Some(text) if self.content_type.as_deref().is_some_and(is_text) => map.serialize_entry("data", text)?,
+                _ => map.serialize_entry("data_base64", &BASE64_STANDARD.encode(data))?,
             }
         }
         map.end()

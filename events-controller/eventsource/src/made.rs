@@ -35,6 +35,9 @@ impl Maker {
             let content_type = content_type.map(|(_, value)| value.to_owned()).filter(|value| is_one_line(value));
             self.plain(&delivery.id, delivery.at, content_type, body.clone())
         });
+        // CloudEvents take what says nothing for JSON; Dapr gives a function no data then.
+        let media_type = || event.data.as_deref().and_then(media_type).map(str::to_owned);
+        event.content_type = event.content_type.clone().or_else(media_type);
         // The extension "distributed tracing" of CloudEvents: where it came from is found again behind the bus.
         for name in ["traceparent", "tracestate"] {
             if let Some((_, value)) = headers().find(|(header, _)| header.eq_ignore_ascii_case(name)) {
@@ -64,11 +67,11 @@ impl Maker {
     }
 }
 
-/// What data is by its looks: nothing is said of JSON, as CloudEvents have it.
+/// What data is by its looks.
 fn media_type(data: &[u8]) -> Option<&'static str> {
     match std::str::from_utf8(data) {
         Ok("") => None,
-        Ok(text) if serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok() => None,
+        Ok(text) if serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok() => Some("application/json"),
         Ok(_) => Some("text/plain; charset=utf-8"),
         Err(_) => Some("application/octet-stream"),
     }

@@ -95,7 +95,10 @@ async fn made(headers: &[(&str, &str)], body: &str, key: Option<&str>) -> Event 
 async fn ev1_what_is_no_event_becomes_one_and_its_name_is_the_same_when_it_comes_again() {
     let event = made(&[], r#"{"a": 1}"#, Some("k")).await;
     assert_eq!((&*event.id, &*event.source), ("topic:t/partition:0/offset:7", "/s#one"));
-    assert_eq!((event.content_type.as_deref(), event.data.as_deref()), (None, Some(&br#"{"a": 1}"#[..])));
+    assert_eq!(
+        (event.content_type.as_deref(), event.data.as_deref()),
+        (Some("application/json"), Some(&br#"{"a": 1}"#[..]))
+    );
     assert_eq!(event.attributes["partitionkey"], "k".into());
     assert_eq!(event.attributes["time"], "1970-01-01T00:00:01Z".into());
     let text = made(&[("content-type", "text/csv"), ("traceparent", "00-4bf9-00f0-01")], "a,b", None).await;

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, fs, io::Write, process::Stdio};
 
-use e2e::local::git::NAMESPACE;
+use e2e::{
+    local::{git::NAMESPACE, registry::OPEN},
+    parts::FUNCTIONS_FRAMEWORK,
+};
 use event_bus::{
     bus::{Bus, Owner, Start, Subscription},
     jetstream::JetStream,
@@ -21,9 +24,14 @@ fn compat(file: &str, topic: &str, sink: &str) -> String {
     [
         ("orders-kafka-kafka-bootstrap.default.svc.cluster.local:9092", kafka.as_str()),
         ("nats://depot-nats.default:4222", NATS),
+        ("depot-stan.default.svc.cluster.local:8222", &format!("nats.{NAMESPACE}.svc.cluster.local:8222")),
         ("http://openfunction.io.svc.cluster.local/default/parcel-sink", sink),
         ("parcel-scans", &format!("scans-{topic}")),
         ("parcel-totals", &format!("totals-{topic}")),
+        (
+            "registry.example.com/acme/parcel-target:stable",
+            &format!("{OPEN}/functions-framework/sub:{}", FUNCTIONS_FRAMEWORK.version),
+        ),
     ]
     .into_iter()
     .fold(text, |text, (theirs, ours)| text.replace(theirs, ours))
@@ -132,4 +140,31 @@ async fn ev19_ev22_ev31_the_bus_of_the_original_its_trigger_and_that_of_the_clus
     events.is_ready("trigger", "other");
     events.namespace.kubectl(&["delete", "clustereventbus", "depot-of-all"]);
     events.tells("trigger", "other", "Error", "cannot retrieve eventBus or clusterEventBus");
+}
+
+/// TR15, EV43: an async function on a topic of the bus, with the component and the scaler that the original gave it.
+#[tokio::test(flavor = "multi_thread")]
+async fn ev43_an_async_function_reads_a_topic_of_the_bus_and_is_scaled_by_what_waits() {
+    let (events, topic) = (Events::new("events-target"), unique("target"));
+    produce(&events, &topic, "{}");
+    for manifest in ["eventbus-and-eventsource", "trigger-one-condition"] {
+        events.namespace.apply(&compat(manifest, &topic, ""));
+    }
+    events.is_ready("trigger", "parcel-trigger");
+    events.is_ready("eventsource", "parcel-events");
+    events.namespace.apply(&compat("target-natsstreaming-stan", &topic, ""));
+    events.namespace.kubectl(&["wait", "--for=condition=Ready", "fn/parcel-target", "--timeout=180s"]);
+    produce(&events, &topic, "{\"parcel\": 1}");
+    // It may have been woken for it, and sleep again: what it has said is kept.
+    let mut said = String::new();
+    eventually("the function has it", || {
+        let selector = "--selector=openfunction.io/function=parcel-target,openfunction.io/serving";
+        let mut log =
+            events.namespace.command(&["logs", selector, "--container=function", "--tail=-1", "--ignore-errors"]);
+        said += &String::from_utf8_lossy(&log.output().unwrap().stdout);
+        said.lines().any(|line| line.contains("pubsub - Data: ") && line.contains("parcel")).then_some(())
+    });
+    let scalers =
+        events.namespace.kubectl(&["get", "scaledobjects", "-o", "jsonpath={.items[*].spec.triggers[*].type}"]);
+    assert_eq!(scalers.trim(), "nats-jetstream");
 }
