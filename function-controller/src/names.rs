@@ -23,13 +23,12 @@ pub fn built(image: &str, credentials: Option<&LocalObjectReference>, build: Opt
 }
 
 /// Hash of all that asks for a build, as the decimal text that `resourceHash` always was (goals Q30).
-pub fn build_hash(function: &Function, spec: &FunctionSpec) -> String {
+/// `detected` is the new commit or bundle that asks for it, if one does.
+pub fn build_hash(function: &Function, spec: &FunctionSpec, detected: Option<&str>) -> String {
     let mut inputs = built(&spec.image, spec.image_credentials.as_ref(), spec.build.as_ref());
-    let detected = function.status.as_ref().and_then(|status| status.revision.as_ref()?.detected.as_ref());
-    let detected = detected.filter(|detected| detected.not_used.is_none());
     inputs["algorithm"] = json!("build-1");
     inputs["rebuild"] = json!(function.annotations().get(REBUILD));
-    inputs["detected"] = json!(detected.map(|detected| (&detected.commit, &detected.digest)));
+    inputs["detected"] = json!(detected);
     decimal(&hash_hex(&inputs))
 }
 

@@ -3,6 +3,7 @@
 //! One pure function of what is observed; it assumes nothing about how that came about.
 
 mod adopt;
+mod follow;
 mod serve;
 
 use std::{
@@ -140,7 +141,8 @@ const HELD: &str = "spec.suspend is true: nothing is started, changed or removed
 
 /// Plans the build. Returns the image that may run, by digest if it was built.
 fn build(world: &World, spec: &FunctionSpec, before: &FunctionStatus, plan: &mut Plan) -> Image {
-    let hash = names::build_hash(world.function, spec);
+    let revision = follow::follow(world, spec, before);
+    let hash = names::build_hash(world.function, spec, follow::asks_for_build(&revision, spec));
     let old = before.build.clone().unwrap_or_default();
     if spec.build.is_none() {
         plan.cancel = running(world, None);
@@ -150,18 +152,21 @@ fn build(world: &World, spec: &FunctionSpec, before: &FunctionStatus, plan: &mut
             ..Default::default()
         });
         status::set(world, &mut plan.status, NewCondition::true_(BUILD_READY, "Skipped", "nothing is to be built"));
-        let digest = typed_digest(world, spec, before);
-        plan.status.revision = digest.clone().map(of_digest);
-        return Image::Built(by_digest(&spec.image, digest.as_deref()));
+        let found = follow::image(&revision, spec, None);
+        let digest =
+            found.as_ref().map(|(_, digest)| digest.clone()).or_else(|| typed_digest(world, spec, before, &revision));
+        let image = found.map_or_else(|| spec.image.clone(), |(image, _)| image);
+        plan.status.revision = with_digest(revision, digest.clone());
+        return Image::Built(by_digest(&image, digest.as_deref()));
     }
     let name = builder_name(world, before, &hash);
     plan.cancel = running(world, Some(&name));
     let is_present = old.resource_ref.as_ref() == Some(&name) && old.resource_hash.as_ref() == Some(&hash);
     let builder = world.builders.iter().find(|builder| builder.name_any() == name);
     let is_lost = before.build.is_none() && before.serving.is_none();
-    let restored = newest(world.servings.iter().filter(|serving| {
+    let restored = follow::newest_that_runs(world, |serving| {
         is_lost && serving.annotations().get(BUILD_HASH) == Some(&hash) && serving.spec.image.contains('@')
-    }));
+    });
     let present = match builder {
         Some(builder) => mirror_build(builder, &hash),
         // A Builder that has ended may be gone: it is not built again for that (B-10).
@@ -192,21 +197,25 @@ fn build(world: &World, spec: &FunctionSpec, before: &FunctionStatus, plan: &mut
     };
     let waits = present.resource_ref.as_ref() != Some(&name);
     if !waits && !is_over(present.state.as_deref()) {
-        plan.builder = Some(wanted_builder(world, spec, &name, &hash));
+        plan.builder = Some(wanted_builder(world, spec, &revision, &name, &hash));
     }
     // A finished Builder says what it made; without it, the status still does.
     let output =
         builder.and_then(|builder| builder.status.as_ref()).filter(|_| present.state.as_deref() == Some("Succeeded"));
     plan.status.sources = output.map_or(before.sources.clone(), |status| status.sources.clone());
-    let digest = match output {
-        // Of this build, or none: never that of another image (B-13).
-        Some(status) => status.output.as_ref().and_then(|output| output.digest.clone()),
-        None => before.revision.as_ref().and_then(|revision| revision.image_digest.clone()).or_else(|| {
+    let is_ignored = |digest: &String| follow::is_rolled_back(&revision, spec, &hash, digest);
+    let output = output.map(|status| status.output.as_ref().and_then(|output| output.digest.clone()));
+    let found = follow::image(&revision, spec, Some(&hash)).map(|(_, digest)| digest);
+    let digest = match (found, output) {
+        (Some(found), _) => Some(found),
+        // Of this build, or none: never that of another image (B-13). What was rolled back is none.
+        (None, Some(digest)) if !digest.as_ref().is_some_and(is_ignored) => digest,
+        (None, _) => revision.image_digest.clone().or_else(|| {
             let (_, digest) = restored?.spec.image.split_once('@')?;
             Some(digest.to_owned())
         }),
     };
-    plan.status.revision = digest.clone().map(of_digest);
+    plan.status.revision = with_digest(revision, digest.clone());
     let condition = status::of_build(&present);
     status::set(world, &mut plan.status, condition);
     let is_built = present.state.as_deref() == Some("Succeeded");
@@ -214,14 +223,19 @@ fn build(world: &World, spec: &FunctionSpec, before: &FunctionStatus, plan: &mut
     if is_built { Image::Built(by_digest(&spec.image, digest.as_deref())) } else { Image::Pending }
 }
 
-fn of_digest(digest: String) -> RevisionStatus {
-    RevisionStatus { image_digest: Some(digest), ..RevisionStatus::default() }
+fn with_digest(revision: RevisionStatus, image_digest: Option<String>) -> Option<RevisionStatus> {
+    Some(RevisionStatus { image_digest, ..revision }).filter(|revision| *revision != RevisionStatus::default())
 }
 
 /// The digest that the old revision controller has found for an image that is not built here: it takes away state and
 /// hash of the serving with it (core-behaviour §2.8). It counts for that image only (B-13).
-fn typed_digest(world: &World, spec: &FunctionSpec, before: &FunctionStatus) -> Option<String> {
-    let digest = before.revision.as_ref()?.image_digest.clone()?;
+fn typed_digest(
+    world: &World,
+    spec: &FunctionSpec,
+    before: &FunctionStatus,
+    revision: &RevisionStatus,
+) -> Option<String> {
+    let digest = revision.image_digest.clone()?;
     let serving = before.serving.as_ref()?;
     let is_empty = |text: &Option<String>| text.as_deref().unwrap_or_default().is_empty();
     let (named, image) = (serving.resource_ref.as_deref()?, by_digest(&spec.image, Some(&digest)));
@@ -322,7 +336,7 @@ fn builder_metadata(function: &Function, name: &str, hash: &str) -> ObjectMeta {
     metadata
 }
 
-fn wanted_builder(world: &World, spec: &FunctionSpec, name: &str, hash: &str) -> Builder {
+fn wanted_builder(world: &World, spec: &FunctionSpec, revision: &RevisionStatus, name: &str, hash: &str) -> Builder {
     let mut metadata = builder_metadata(world.function, name, hash);
     // As it was when the Builder was made.
     let asked = match world.builders.iter().find(|builder| builder.name_any() == name) {
@@ -335,7 +349,7 @@ fn wanted_builder(world: &World, spec: &FunctionSpec, name: &str, hash: &str) ->
         image: spec.image.clone(),
         image_credentials: spec.image_credentials.clone(),
         state: None,
-        build: spec.build.clone().unwrap_or_default(),
+        build: follow::build(revision, spec),
     };
     Builder { metadata, spec, status: None }
 }

@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use openfunction_proto::core::{
-    Backend, BuilderOutput, BuilderStatus, FunctionRouteStatus, ServingStatus, TrafficTarget,
+    Backend, BuilderOutput, BuilderStatus, FunctionRouteStatus, GitRevision, ServingStatus, SourceResult, TrafficTarget,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -17,6 +17,8 @@ use crate::status::{READY, SUSPENDED, own};
 
 #[path = "plan/adopt_tests.rs"]
 mod adopt;
+#[path = "plan/follow_tests.rs"]
+mod follow;
 
 /// A cluster as far as one Function is concerned.
 #[derive(Clone)]
@@ -32,6 +34,8 @@ struct Sim {
     has_knative: bool,
     /// Revisions that never run.
     broken: BTreeSet<String>,
+    /// The commit that builds get.
+    head: String,
     now: Timestamp,
     created: u64,
 }
@@ -54,6 +58,7 @@ impl Sim {
             settings,
             has_knative: false,
             broken: BTreeSet::new(),
+            head: String::new(),
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             created: 0,
         }
@@ -183,6 +188,9 @@ impl Sim {
         let before = self.status();
         let mut status = plan.status;
         (status.route, status.addresses) = (before.route.clone(), before.addresses.clone());
+        if let Some(detected) = before.revision.and_then(|revision| revision.detected) {
+            status.revision.get_or_insert_default().detected = Some(detected);
+        }
         status.conditions.extend(before.conditions.into_iter().filter(|condition| condition.type_ == ROUTE_READY));
         self.function.status = Some(status);
         for obsolete in &plan.obsolete_builders {
@@ -228,6 +236,11 @@ impl Sim {
                 state: Some(state.to_owned()),
                 reason: Some(state.to_owned()),
                 output: (state == "Succeeded").then_some(BuilderOutput { digest: Some(digest), size: None }),
+                sources: vec![SourceResult {
+                    name: "default".to_owned(),
+                    git: Some(GitRevision { commit_sha: Some(self.head.clone()), ..GitRevision::default() }),
+                    bundle: None,
+                }],
                 ..BuilderStatus::default()
             });
         }
@@ -826,10 +839,11 @@ fn b13_a_digest_that_the_old_revision_controller_found_counts_for_its_image_only
     let status = sim.function.status.as_mut().unwrap();
     let serving = status.serving.as_mut().unwrap();
     (serving.state, serving.resource_hash) = (Some(String::new()), Some(String::new()));
-    status.revision = Some(of_digest("sha256:new".to_owned()));
+    let new = || with_digest(RevisionStatus::default(), Some("sha256:new".to_owned()));
+    status.revision = new();
     sim.settle();
     assert_eq!(sim.running()[0].spec.image, "a:v1@sha256:new");
-    assert_eq!(sim.status().revision, Some(of_digest("sha256:new".to_owned())));
+    assert_eq!(sim.status().revision, new());
     sim.edit(&ready_made("a:v2"));
     sim.settle();
     assert_eq!((sim.running()[0].spec.image.as_str(), sim.status().revision), ("a:v2", None));

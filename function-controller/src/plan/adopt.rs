@@ -26,7 +26,7 @@ pub(super) fn of_the_original(world: &World, spec: &FunctionSpec, mut status: Fu
             None => is_over(build.state.as_deref()),
         };
         if is_of_spec {
-            build.resource_hash = Some(names::build_hash(world.function, spec));
+            build.resource_hash = Some(names::build_hash(world.function, spec, None));
         }
     }
     // It says only which revision was the last that ran.

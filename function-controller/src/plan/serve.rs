@@ -16,7 +16,7 @@ use openfunction_proto::core::{
     ServingSpec, ServingStatus, TrafficRequest, TrafficTarget,
 };
 
-use super::{BUILD_HASH, Image, Plan, World, adopt, elapsed, newest};
+use super::{BUILD_HASH, Image, Plan, World, adopt, elapsed, follow, newest};
 use crate::{
     ABOUT, names,
     status::{self, SERVING_READY},
@@ -95,6 +95,7 @@ pub(super) fn serve(
         spec.suspend = !plan.running.contains(&name) && world.serving(&name).is_none_or(|live| live.spec.suspend);
         let mut annotations = names::passed_on(world.function);
         annotations.extend(build_hash(world, &spec, &name, image, plan));
+        annotations.extend(follow::annotation(plan.status.revision.as_ref()));
         if world.serving(&name).is_none_or(|live| !children::is_of_the_original(live)) {
             plan.servings.push(wanted_serving(world.function, annotations, spec, &name));
         }
@@ -335,7 +336,8 @@ fn build_hash(world: &World, spec: &ServingSpec, name: &str, image: &Image, plan
 /// A revision that is there, with another spec. What it was made of stays.
 fn kept(world: &World, live: &Serving, spec: ServingSpec) -> Serving {
     let mut annotations = names::passed_on(live);
-    annotations.extend(live.annotations().get_key_value(BUILD_HASH).map(|(key, hash)| (key.clone(), hash.clone())));
+    let kept = [BUILD_HASH, follow::FOLLOWED].into_iter().filter_map(|key| live.annotations().get_key_value(key));
+    annotations.extend(kept.map(|(key, value)| (key.clone(), value.clone())));
     wanted_serving(world.function, annotations, spec, &live.name_any())
 }
 

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{Backend, Blocker, BuildImpl, LocalObjectReference, ServingImpl, SourceResult};
+use super::{Backend, Blocker, BuildImpl, LocalObjectReference, RevisionPolicy, ServingImpl, SourceResult};
 use crate::{GoDuration, gateway_api::HttpPathMatch};
 
 /// A Function is source code or an image that is built, run, scaled and routed.
@@ -74,43 +74,6 @@ pub struct FunctionSpec {
 
 pub(super) fn oci_container() -> String {
     "OCIContainer".to_owned()
-}
-
-/// How new commits and images are found. (addition)
-#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("!has(self.repoType) || self.repoType != 'gitlab' || (has(self.baseURL) && has(self.projectID))")
-        .reason(Reason::FieldValueRequired).message("baseURL and projectID must be specified when repoType is gitlab"),
-)]
-pub struct RevisionPolicy {
-    /// What is watched (the annotation assumes `source` when it is absent): the `source` in git, the `source-image` (bundle), or the `image` that runs.
-    #[schemars(extend("enum" = ["source", "source-image", "image"]))]
-    #[serde(rename = "type")]
-    pub type_: String,
-    /// Time between two looks; absent means 60s for git and 5m for registries.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub polling_interval: Option<GoDuration>,
-    /// Kind of git server: `github`, `gitlab` or `gitee` use its API; `git`, which is meant when absent, works with any.
-    /// (The annotation assumes `github`, which works with any git server, too.)
-    #[schemars(extend("enum" = ["github", "gitlab", "gitee", "git"]))]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub repo_type: Option<String>,
-    /// Address of a self-hosted git server.
-    #[schemars(length(max = 2048))]
-    #[serde(rename = "baseURL", skip_serializing_if = "Option::is_none")]
-    pub base_url: Option<String>,
-    /// How the token of GitLab is sent.
-    #[schemars(extend("enum" = ["PrivateToken", "OAuthToken", "JobToken"]))]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub auth_type: Option<String>,
-    /// Number or path of the GitLab project.
-    #[schemars(length(max = 1024))]
-    #[serde(rename = "projectID", skip_serializing_if = "Option::is_none")]
-    pub project_id: Option<String>,
-    /// Whether the registry may be reached by plain HTTP or with an unverified certificate.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub insecure_registry: Option<bool>,
 }
 
 /// What became of a Function.
@@ -273,22 +236,59 @@ pub struct RevisionStatus {
     /// The newest commit or digest that was found. (addition)
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detected: Option<RevisionDetected>,
+    /// What the function has made of what was found, for each place that the spec names. (addition)
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["of".into()]))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub followed: Vec<RevisionFollowed>,
 }
 
 /// The newest commit or digest that the revision controller found. (addition)
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RevisionDetected {
+    /// Where it was found: the repository with the branch or tag, or the image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
     /// Hash of the git commit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
     /// Digest of the image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+    /// Tag of the repository or image that a tag policy has chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
     /// When it was first seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
     /// Why it is not rolled out; absent when it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_used: Option<String>,
+}
+
+impl RevisionDetected {
+    /// The commit or digest.
+    pub fn id(&self) -> Option<&str> {
+        self.commit.as_deref().or(self.digest.as_deref())
+    }
+}
+
+/// What a Function has made of what the revision controller found in one place. (addition)
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RevisionFollowed {
+    /// Where it was found, as in `detected`.
+    pub of: String,
+    /// The newest commit or digest that was taken note of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seen: Option<String>,
+    /// The commit or digest that the present build or revision was asked for by; absent while the spec alone asks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used: Option<String>,
+    /// Its tag, where a tag policy has chosen one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// Hash of the build before it, where an image that is built here was replaced by another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub build: Option<String>,
 }

@@ -6,6 +6,7 @@ mod builder;
 mod dapr;
 pub mod defaults;
 mod function;
+pub mod revision_policy;
 mod scale;
 mod serving;
 mod serving_resource;
@@ -23,8 +24,9 @@ pub use dapr::{
 };
 pub use function::{
     Function, FunctionAddress, FunctionCondition, FunctionRouteStatus, FunctionSpec, FunctionStatus, RevisionDetected,
-    RevisionPolicy, RevisionStatus, RouteTag, TrafficTarget,
+    RevisionFollowed, RevisionStatus, RouteTag, TrafficTarget,
 };
+pub use revision_policy::{Followed, FreezeWindow, RevisionPolicy, TagPolicy};
 pub use scale::{
     AdvancedConfig, Fallback, HorizontalPodAutoscalerBehavior, HorizontalPodAutoscalerConfig, HpaScalingPolicy,
     HpaScalingRules, KedaHttpScaledObject, KedaScaleOptions, KedaScaledJob, KedaScaledObject, KedaTrigger,
