@@ -105,6 +105,7 @@ fn on_local_cluster(cluster: &Cluster, steps: &mut Steps) -> Result<(Place, Sour
     let programs = steps.time("programs", product::build)?;
     steps.time("images", || product::publish(cluster, &programs))?;
     let values = product::local_values(cluster, &programs.tag)?;
+    product::prepare(cluster)?;
     steps.time("installation", || product::install(&cluster.kubeconfig(), cluster.folder(), &values))?;
     let place = Place::new(cluster.kubeconfig(), true)?;
     let source = steps.time("source", || push_samples(cluster, &place))?;

@@ -20,8 +20,16 @@ use crate::{
 };
 
 /// The programs that run in pods.
-pub const CONTROLLERS: &[&str] =
-    &["function-controller", "builder-controller", "serving-controller", "gateway-controller", "events-controller"];
+pub const CONTROLLERS: &[&str] = &[
+    "function-controller",
+    "builder-controller",
+    "serving-controller",
+    "gateway-controller",
+    "events-controller",
+    REVISION_CONTROLLER,
+];
+/// The controller that calls ssh.
+const REVISION_CONTROLLER: &str = "revision-controller";
 /// The program that runs in the pods of builds.
 const BUILD_HELPER: &str = "build-helper";
 /// The program between Dapr's sidecar of a function and the function's pods.
@@ -31,6 +39,11 @@ const HANDLERS: [&str; 2] = ["event-source", "event-trigger"];
 /// Users of build-helper's image.
 const USERS: &str =
     "root:x:0:0:root:/root:/bin/sh\nbuild:x:1000:1000:build:/tmp:/bin/sh\nnonroot:x:65532:65532:nonroot:/tmp:/bin/sh\n";
+
+/// Secret of the local cluster with [`WEBHOOK_SECRET`].
+const WEBHOOKS: &str = "revision-webhooks";
+/// What webhooks show on the local cluster.
+pub const WEBHOOK_SECRET: &str = "openfunction-local-webhooks";
 
 /// Namespace, and name of the Helm release, of the product.
 pub const NAMESPACE: &str = "openfunction";
@@ -48,6 +61,10 @@ pub const CHART_VALUES: &[&[&str]] = &[
     &["--set", "gateway-controller.defaultGateway.className=contour,global.domain=functions.example.com"],
     &["--set", "gateway-controller.legacyEntry=true,global.clusterDomain=cluster.local"],
     &["--set", "gateway-controller.enabled=false,gateway-controller.defaultGateway.enabled=false,crds.enabled=false"],
+    &[
+        "--set",
+        "revisionController.enable=true,revision-controller.secretNamespaces={shop},revision-controller.webhooks.secretName=webhooks,revision-controller.webhooks.hostnames={hooks.example.com},revision-controller.webhooks.parentRefs[0].name=public",
+    ],
     &[
         "--set",
         "serving-controller.knative.enableFeatures=true,serving-controller.functions.settings.hooks.pre={audit}",
@@ -111,24 +128,30 @@ impl Programs {
     /// The images of the programs.
     pub fn images(&self) -> Vec<Image> {
         let name = |program: &str| format!("{NAMESPACE}/{program}:{}", self.tag);
-        let plain = CONTROLLERS.iter().chain([&DAPR_PROXY]).chain(&HANDLERS);
-        let mut images: Vec<_> =
-            plain.map(|program| Image::of_program(name(program), &self.folder.join(program))).collect();
-        let helper = format!("/usr/bin/{BUILD_HELPER}");
-        images.push(Image {
-            name: name(BUILD_HELPER),
-            layers: vec![
-                Layer::Debian(&["git", "openssh-client", "ca-certificates", "dash", "sed", "coreutils", "grep"]),
-                base(),
-                // ssh wants a name for its user: those that strategies commonly run as have one.
-                Layer::Files(vec![File("/etc/passwd".to_owned(), Content::Text(USERS.to_owned()))]),
-                Layer::Files(vec![copy(&helper, self.folder.join(BUILD_HELPER))]),
-            ],
-            entrypoint: vec![helper],
-            user: "65532:65532",
-            ..Image::default()
+        let plain =
+            CONTROLLERS.iter().filter(|name| **name != REVISION_CONTROLLER).chain([&DAPR_PROXY]).chain(&HANDLERS);
+        let plain = plain.map(|program| Image::of_program(name(program), &self.folder.join(program)));
+        let with_tools = [
+            (BUILD_HELPER, &["git", "openssh-client", "ca-certificates", "dash", "sed", "coreutils", "grep"][..]),
+            (REVISION_CONTROLLER, &["openssh-client", "ca-certificates"][..]),
+        ];
+        let with_tools = with_tools.map(|(program, packages)| {
+            let path = format!("/usr/bin/{program}");
+            Image {
+                name: name(program),
+                layers: vec![
+                    Layer::Debian(packages),
+                    base(),
+                    // ssh wants a name for its user: those that strategies commonly run as have one.
+                    Layer::Files(vec![File("/etc/passwd".to_owned(), Content::Text(USERS.to_owned()))]),
+                    Layer::Files(vec![copy(&path, self.folder.join(program))]),
+                ],
+                entrypoint: vec![path],
+                user: "65532:65532",
+                ..Image::default()
+            }
         });
-        images
+        plain.chain(with_tools).collect()
     }
 }
 
@@ -147,6 +170,13 @@ pub fn local_values(cluster: &Cluster, tag: &str) -> Result<Value> {
         "global": {"image": {"registry": OPEN, "repository": NAMESPACE, "tag": tag}},
         "builder-controller": {"build": build},
         "serving-controller": {"knative": {"enableFeatures": true}},
+        "revisionController": {"enable": true},
+        "revision-controller": {
+            "caCertificates": fs::read_to_string(cluster.path("credentials/ca.crt"))?,
+            // A cluster to try things on.
+            "secretNamespaces": ["*"],
+            "webhooks": {"secretName": WEBHOOKS},
+        },
         // What part `wasm` of the local cluster is called.
         "wasm": {"runtimeClass": {"handler": "wasm"}},
     }))
@@ -181,6 +211,18 @@ pub fn install(kubeconfig: &Path, home: &Path, values: &Value) -> Result<()> {
     run(&mut helm).map(drop)
 }
 
+/// Makes what the values of the local cluster name.
+///
+/// # Errors
+/// What the API server says.
+pub fn prepare(cluster: &Cluster) -> Result<()> {
+    cluster.apply(&[
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": WEBHOOKS, "namespace": NAMESPACE},
+            "stringData": {"token": WEBHOOK_SECRET}}),
+    ])
+}
+
 /// Builds the product and installs it on the local cluster.
 ///
 /// # Errors
@@ -188,6 +230,7 @@ pub fn install(kubeconfig: &Path, home: &Path, values: &Value) -> Result<()> {
 pub fn install_on(cluster: &Cluster) -> Result<()> {
     let programs = build()?;
     publish(cluster, &programs)?;
+    prepare(cluster)?;
     install(&cluster.kubeconfig(), cluster.folder(), &local_values(cluster, &programs.tag)?)
 }
 

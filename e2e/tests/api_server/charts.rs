@@ -51,3 +51,39 @@ async fn every_rendered_object_is_valid() {
         assert!(output.status.success(), "{values:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
+
+/// Namespace of the bundle, as a word that nothing else in it is.
+const BUNDLED: &str = "openfunction-revisions";
+
+/// `BLESS=1` writes it.
+#[test]
+fn rv1_the_bundle_of_the_revision_controller_is_what_the_chart_renders() {
+    let path = e2e::root().join("deploy/bundles/revision-controller.yaml");
+    let mut template = Command::new(HELM.built().unwrap().join("helm"));
+    template.args(["template", "openfunction"]).arg(product::chart()).args([
+        "-n",
+        BUNDLED,
+        "--set",
+        "crds.enabled=false",
+    ]);
+    template.args(["--set", "wasm.runtimeClass.enabled=false", "--set", "revisionController.enable=true"]);
+    for controller in product::CONTROLLERS.iter().filter(|name| **name != "revision-controller") {
+        template.args(["--set", &format!("{controller}.enabled=false")]);
+    }
+    let rendered = run(&mut template).unwrap();
+    let head = format!(
+        "# revision-controller alone, for a cluster that has OpenFunction already. It is rendered from the chart, for namespace\n# {BUNDLED}, which must exist; for another one:\n#   sed s/{BUNDLED}/<namespace>/g revision-controller.yaml | kubectl apply -f -\n"
+    );
+    let bundle =
+        head + &rendered.replace("app.kubernetes.io/managed-by: Helm", "app.kubernetes.io/managed-by: kubectl");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &bundle).unwrap();
+    }
+    assert!(
+        std::fs::read_to_string(&path).unwrap_or_default() == bundle,
+        "{} is of before; BLESS=1 writes it",
+        path.display()
+    );
+    assert!(!bundle.contains("function-controller") && bundle.matches(BUNDLED).count() > 10, "{bundle}");
+}

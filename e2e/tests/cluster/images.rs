@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::support::{Namespace, eventually};
 
 /// Copies busybox to another registry of the machine.
-fn copy_busybox(to: &str, arguments: &[&str]) {
+pub fn copy_busybox(to: &str, arguments: &[&str]) {
     let mut skopeo = node::program("skopeo").unwrap();
     skopeo.env("SSL_CERT_FILE", Cluster::here().unwrap().path("credentials/ca.crt"));
     skopeo.args(["--insecure-policy", "copy", "--quiet", "--src-tls-verify=false"]).args(arguments);

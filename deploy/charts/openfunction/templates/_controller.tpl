@@ -3,6 +3,7 @@ One controller, whatever it reconciles. A sub-chart calls `openfunction.controll
 what is different:
 
   <controller>.env               environment variables of its own
+  <controller>.pod               `volumes`, their `mounts`, `ports` and `annotations` of its own
   <controller>.rules.own         permissions in the namespace of the release, beside lease and certificates
   <controller>.rules.namespaced  permissions in the namespaces that it works in
   <controller>.rules.cluster     permissions on what has no namespace
@@ -114,7 +115,8 @@ spec:
         {{- with $settings.podLabels }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
-      {{- with $settings.podAnnotations }}
+      {{- $own := include (printf "%s.pod" .Chart.Name) . | fromYaml }}
+      {{- with merge (deepCopy ($settings.podAnnotations | default dict)) ($own.annotations | default dict) }}
       annotations:
         {{- toYaml . | nindent 8 }}
       {{- end }}
@@ -131,6 +133,9 @@ spec:
               containerPort: 9090
             - name: webhook
               containerPort: 9443
+            {{- with $own.ports }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
           livenessProbe:
             httpGet:
               path: /live
@@ -167,7 +172,8 @@ securityContext:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
-{{- with $settings.extraVolumes }}
+{{- $own := include (printf "%s.pod" .Chart.Name) . | fromYaml }}
+{{- with concat ($own.volumes | default list) ($settings.extraVolumes | default list) }}
 volumes:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -194,7 +200,8 @@ resources:
 {{- end }}
 env:
   {{- include "openfunction.env" . | nindent 2 }}
-{{- with $settings.extraVolumeMounts }}
+{{- $own := include (printf "%s.pod" .Chart.Name) . | fromYaml }}
+{{- with concat ($own.mounts | default list) ($settings.extraVolumeMounts | default list) }}
 volumeMounts:
   {{- toYaml . | nindent 2 }}
 {{- end }}

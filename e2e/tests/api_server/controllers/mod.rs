@@ -14,6 +14,7 @@ mod limits;
 mod many;
 mod many_events;
 mod quiet;
+mod revisions;
 mod without_gateway;
 
 use std::{
@@ -80,6 +81,7 @@ enum Which {
     Serving,
     Gateway,
     Events,
+    Revision,
 }
 
 /// Those of the main job.
@@ -214,6 +216,8 @@ impl World {
             Which::Gateway => (gateway_controller::ABOUT, &["--route-settle-time=50ms", "--gateway-move-time=200ms"]),
             // There is no DNS.
             Which::Events => (events_controller::ABOUT, &["--find-sink-hosts=false"]),
+            // Its servers are on this machine.
+            Which::Revision => (revision_controller::ABOUT, &["--allowed-networks=127.0.0.0/8"]),
         };
         let webhooks = format!("--webhook-address=127.0.0.1:{webhook_port}");
         let own = &[own, &[&*webhooks]].concat();
@@ -226,6 +230,7 @@ impl World {
             Which::Serving => spawn(about, own, &clients, &metrics, &stop, serving_controller::run),
             Which::Gateway => spawn(about, own, &clients, &metrics, &stop, gateway_controller::run),
             Which::Events => spawn(about, own, &clients, &metrics, &stop, events_controller::run),
+            Which::Revision => spawn(about, own, &clients, &metrics, &stop, revision_controller::run),
         };
         Running { which, stop, task, metrics }
     }
@@ -256,7 +261,9 @@ fn charted(kinds: &[&str]) -> Vec<Value> {
     let helm = HELM.built().unwrap().join("helm");
     let mut template = Command::new(helm);
     template.args(["template", "openfunction"]).arg(product::chart());
-    let rendered = run(template.args(["-n", "openfunction", "--set", "crds.enabled=false"])).unwrap();
+    template.args(["-n", "openfunction", "--set", "crds.enabled=false"]);
+    let optional = format!("revisionController.enable=true,revision-controller.secretNamespaces={{{FUNCTIONS}}}");
+    let rendered = run(template.args(["--set", &optional])).unwrap();
     let mut objects = documents(&rendered).unwrap();
     objects.retain(|object| kinds.iter().any(|kind| object["kind"] == *kind));
     objects

@@ -13,6 +13,7 @@ mod revisions;
 pub mod routes;
 mod samples;
 pub mod strategies;
+mod tracking;
 pub mod update;
 
 use std::{

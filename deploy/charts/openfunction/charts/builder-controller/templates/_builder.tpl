@@ -51,6 +51,9 @@
 {{- end }}
 {{- end }}
 
+{{- define "builder-controller.pod" -}}
+{{- end }}
+
 {{- define "builder-controller.rules.own" -}}
 {{- end }}
 

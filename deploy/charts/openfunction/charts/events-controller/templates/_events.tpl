@@ -10,6 +10,9 @@
   value: {{ .Values.findSinkHosts | quote }}
 {{- end }}
 
+{{- define "events-controller.pod" -}}
+{{- end }}
+
 {{- define "events-controller.rules.own" -}}
 {{- end }}
 

@@ -7,6 +7,9 @@
   value: {{ .Values.global.defaultGatewayName | quote }}
 {{- end }}
 
+{{- define "function-controller.pod" -}}
+{{- end }}
+
 {{- define "function-controller.rules.own" -}}
 {{- end }}
 

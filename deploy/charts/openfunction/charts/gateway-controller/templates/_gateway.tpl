@@ -61,6 +61,9 @@ gatewayRef:
 {{- end -}}
 {{- end }}
 
+{{- define "gateway-controller.pod" -}}
+{{- end }}
+
 {{- define "gateway-controller.rules.own" -}}
 # `gateway-controller delete-default-gateway`, which runs before this chart is uninstalled.
 - apiGroups: [networking.openfunction.io]

@@ -22,6 +22,9 @@
   value: {{ .Values.dapr.proxy.resources | toJson | quote }}
 {{- end }}
 
+{{- define "serving-controller.pod" -}}
+{{- end }}
+
 {{- define "serving-controller.rules.own" -}}
 # Settings that apply to every function.
 - apiGroups: [""]

@@ -1,0 +1,5 @@
+//! The revision-controller.
+
+fn main() -> std::process::ExitCode {
+    revision_controller::main()
+}
