@@ -247,10 +247,11 @@ impl Looks {
     }
 
     /// Ends with a repository that nobody follows any more, unless somebody does meanwhile.
-    fn is_left(&self, key: &Key, target: &Target) -> bool {
+    fn is_left(&self, key: &Key, target: &Arc<Target>) -> bool {
         let mut state = self.lock();
         let is_left = target.lock().followers.is_empty();
-        if is_left {
+        // Whoever leads anew begins with others.
+        if is_left && state.targets.get(key).is_some_and(|known| Arc::ptr_eq(known, target)) {
             state.targets.remove(key);
         }
         is_left

@@ -78,13 +78,17 @@ async fn rv18_rv19_rv20_a_push_reaches_the_answer_and_no_request_is_lost() {
     // By polling.
     deployed.change(|manifest| manifest["spec"]["revisionPolicy"]["pollingInterval"] = json!("2s"));
     let began_again = Instant::now();
-    work.push(&repository, |folder| {
+    let commit = work.push(&repository, |folder| {
         let path = folder.join("server.js");
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(path, text.replace("Good evening!", "Good night!")).unwrap();
     });
+    deployed.eventually("the commit is found", || {
+        (detected(&deployed.object(), "commit") == Some(commit.clone())).then_some(())
+    });
+    let found = began_again.elapsed();
     answers(&deployed, "Good night!").await;
-    println!("from the push to the answer by polling {:.1?}", began_again.elapsed());
+    println!("polling each 2 s: from the push to the commit {found:.1?}, to the answer {:.1?}", began_again.elapsed());
     println!("{} requests, none failed", load.end().await);
     // What was built has another digest under the same tag (RV19); it runs by that, and nothing goes round (BUG-R18).
     let digest = deployed.object().pointer("/status/revision/imageDigest").unwrap().as_str().unwrap().to_owned();
