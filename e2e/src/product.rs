@@ -133,7 +133,7 @@ impl Programs {
         let plain = plain.map(|program| Image::of_program(name(program), &self.folder.join(program)));
         let with_tools = [
             (BUILD_HELPER, &["git", "openssh-client", "ca-certificates", "dash", "sed", "coreutils", "grep"][..]),
-            (REVISION_CONTROLLER, &["openssh-client", "ca-certificates"][..]),
+            (REVISION_CONTROLLER, &["openssh-client"][..]),
         ];
         let with_tools = with_tools.map(|(program, packages)| {
             let path = format!("/usr/bin/{program}");

@@ -167,8 +167,10 @@ impl Looks {
             let shortest = inner.followers.values().map(|(_, interval)| *interval).min();
             inner.followers.insert(follower.clone(), (want.clone(), interval));
             let answer = inner.answers.get(&want).cloned();
-            // One that looks more often than those before must not wait for their interval.
-            if answer.is_none() || shortest.is_some_and(|shortest| interval < shortest) {
+            // What is new is looked at at once; others wait for no look of theirs, nor one that looks more often than they do
+            // for their interval.
+            let is_early = answer.is_none() || shortest.is_some_and(|shortest| interval < shortest);
+            if is_early && !is_new {
                 target.wake.notify_one();
             }
             answer

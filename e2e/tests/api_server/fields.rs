@@ -15,6 +15,8 @@ use crate::{
 /// Fields that exclude each other: each group is left out of one of the objects that are tried.
 const VARIANTS: &[&[&str]] = &[
     &[
+        "revisionPolicy.onlySourceSubPath",
+        "tagPolicy.semver",
         "keda.scaledJob",
         "keda.httpScaledObject",
         "traffic[].revision",
@@ -25,6 +27,7 @@ const VARIANTS: &[&[&str]] = &[
         ".list",
     ],
     &[
+        "revisionPolicy.tagPolicy",
         "keda.scaledObject",
         "keda.httpScaledObject",
         "traffic[].latest",
@@ -35,6 +38,9 @@ const VARIANTS: &[&[&str]] = &[
         ".stream",
     ],
     &[
+        "revisionPolicy.onlySourceSubPath",
+        "tagPolicy.regex",
+        "tagPolicy.order",
         "keda.scaledObject",
         "keda.scaledJob",
         "traffic[].revision",
@@ -45,6 +51,7 @@ const VARIANTS: &[&[&str]] = &[
         ".list",
     ],
     &[
+        "revisionPolicy.tagPolicy",
         "keda.scaledObject",
         "keda.scaledJob",
         "traffic[].revision",
@@ -143,6 +150,7 @@ fn known(path: &str) -> Option<Value> {
         (".paths[].value", json!("/a")),
         (".traffic[].percent", json!(100)),
         (".qos", json!(1)),
+        (".revisionPolicy.type", json!("image")),
         (".webhook{}.path", json!("/a")),
         (".github{}.path", json!("/a")),
         (".gitlab{}.path", json!("/a")),

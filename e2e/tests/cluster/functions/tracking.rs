@@ -221,6 +221,14 @@ fn rv15_rv17_r11_every_way_to_a_git_server_is_followed() {
         &head,
     ]))
     .unwrap();
+    // No credential is logged, nor told.
+    let mut log = Cluster::here().unwrap().kubectl();
+    log.args(["-n", NAMESPACE, "logs", "deployment/revision-controller", "--tail=-1"]);
+    let told = run(&mut log).unwrap() + &namespace.kubectl(&["get", "functions,events", "-o", "yaml"]);
+    assert!(told.contains("Unauthorized"));
+    for secret in ["wrong-password", key.lines().nth(1).unwrap(), WEBHOOK_SECRET] {
+        assert!(!told.contains(secret), "a secret is told");
+    }
     let third = work.git(&["rev-parse", "HEAD"]).unwrap().trim().to_owned();
     finds(&namespace, "default", "commit", &third);
 }
