@@ -179,26 +179,26 @@ fn of_git(repository: &SourceRepo, policy: &RevisionPolicy) -> Result<(Where, Wa
     let (base, project) = (policy.base_url.as_deref(), policy.project_id.as_deref());
     let forge = |kind| forge::Place::new(kind, url, base, project).map(Place::Forge);
     let is_at = |host: &str| git.host().eq_ignore_ascii_case(host);
-    let place = match policy.repo_type.as_deref() {
-        _ if policy.tag_policy.is_some() => Where::Is(git),
-        Some("gitlab") => Where::Is(forge(Kind::GitLab(match policy.auth_type.as_deref() {
+    let kind = match policy.repo_type.as_deref() {
+        Some("gitlab") => Some(Kind::GitLab(match policy.auth_type.as_deref() {
             Some("OAuthToken") => TokenHeader::Bearer,
             Some("JobToken") => TokenHeader::Job,
             _ => TokenHeader::Private,
-        }))?),
-        Some("github") if is_filtered && (is_at("github.com") || base.is_some()) => Where::Is(forge(Kind::GitHub)?),
-        Some("gitee") if is_filtered && (is_at("gitee.com") || base.is_some()) => Where::Is(forge(Kind::Gitee)?),
-        _ if is_filtered => {
+        })),
+        // Other servers are no forge of that kind.
+        Some("github") if is_at("github.com") || base.is_some() => Some(Kind::GitHub),
+        Some("gitee") if is_at("gitee.com") || base.is_some() => Some(Kind::Gitee),
+        _ => None,
+    };
+    let place = match kind {
+        _ if policy.tag_policy.is_some() => Where::Is(git),
+        Some(kind) if is_filtered || matches!(kind, Kind::GitLab(_)) => Where::Is(forge(kind)?),
+        None if is_filtered => {
             let message = "spec.revisionPolicy.baseURL: Required value: onlySourceSubPath asks the API of a forge, and the repository is at another server";
             return Err(Problem::new(INVALID, message));
         }
-        // A repository behind ssh has a key, which no API takes; and other servers are no forge of that kind.
-        Some("github") if matches!(git, Place::Http(_)) && (is_at("github.com") || base.is_some()) => {
-            Where::ForgeWithToken(forge(Kind::GitHub)?, git)
-        }
-        Some("gitee") if matches!(git, Place::Http(_)) && (is_at("gitee.com") || base.is_some()) => {
-            Where::ForgeWithToken(forge(Kind::Gitee)?, git)
-        }
+        // A repository behind ssh has a key, which no API takes.
+        Some(kind) if matches!(git, Place::Http(_)) => Where::ForgeWithToken(forge(kind)?, git),
         _ => Where::Is(git),
     };
     Ok((place, want))

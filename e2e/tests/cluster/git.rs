@@ -35,18 +35,7 @@ impl Work {
     pub fn push(&self, repository: &str, change: impl FnOnce(&Path)) -> String {
         change(&self.0);
         self.git(&["add", "."]).unwrap();
-        self.git(&[
-            "-c",
-            "user.name=t",
-            "-c",
-            "user.email=t@example.com",
-            "commit",
-            "--quiet",
-            "--allow-empty",
-            "-m",
-            "next",
-        ])
-        .unwrap();
+        self.commit("next");
         self.git(&["push", "--quiet", "--force", &format!("http://{}/{repository}.git", address()), "main"]).unwrap();
         self.git(&["rev-parse", "HEAD"]).unwrap().trim().to_owned()
     }
@@ -61,8 +50,14 @@ impl Work {
         let work = Self(folder);
         work.git(&["init", "--quiet", "--initial-branch=main"]).unwrap();
         work.git(&["add", "."]).unwrap();
-        work.git(&["-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "--quiet", "-m", "first"]).unwrap();
+        work.commit("first");
         work
+    }
+
+    /// Commits what was added, or nothing.
+    pub fn commit(&self, message: &str) {
+        let author = ["-c", "user.name=t", "-c", "user.email=t@example.com"];
+        self.git(&[&author[..], &["commit", "--quiet", "--allow-empty", "-m", message]].concat()).unwrap();
     }
 
     /// Runs git there.

@@ -47,6 +47,16 @@ impl Sim {
         new as u64
     }
 
+    /// A user goes back to a revision.
+    fn sends_all_to(&mut self, revision: &str) {
+        let traffic = json!([{"revision": revision, "percent": 100}]);
+        self.change(|spec| spec.serving.as_mut().unwrap().traffic = serde_json::from_value(traffic).unwrap());
+    }
+
+    fn sends_all_to_the_latest(&mut self) {
+        self.change(|spec| spec.serving.as_mut().unwrap().traffic.clear());
+    }
+
     /// The image that answers requests.
     fn image(&self) -> String {
         let traffic = self.status().traffic;
@@ -242,11 +252,10 @@ fn rv23_what_was_rolled_back_does_not_come_back_until_something_newer_does() {
     }
     let bad = sim.image();
     let first = sim.servings.iter().find(|serving| serving.spec.image == "reg:5000/a:v1").unwrap().name_any();
-    let traffic = json!([{"revision": first, "percent": 100}]);
-    sim.change(|spec| spec.serving.as_mut().unwrap().traffic = serde_json::from_value(traffic).unwrap());
+    sim.sends_all_to(&first);
     sim.settle();
     assert_eq!((sim.image().as_str(), sim.revision().ignored), ("reg:5000/a:v1", vec!["sha256:2".to_owned()]));
-    sim.change(|spec| spec.serving.as_mut().unwrap().traffic.clear());
+    sim.sends_all_to_the_latest();
     sim.settle();
     assert_eq!(sim.image(), "reg:5000/a:v1");
     sim.finds("sha256:3", None);
@@ -265,13 +274,12 @@ fn rv23_a_commit_that_was_rolled_back_is_not_run_again() {
     sim.settle();
     let bad = sim.image();
     assert_ne!(bad, good);
-    let traffic = json!([{"revision": first, "percent": 100}]);
-    sim.change(|spec| spec.serving.as_mut().unwrap().traffic = serde_json::from_value(traffic).unwrap());
+    sim.sends_all_to(&first);
     sim.settle();
     assert_eq!(sim.image(), good);
     let digest = bad.split_once('@').unwrap().1;
     assert_eq!(sim.revision().ignored, ["c2", digest]);
-    sim.change(|spec| spec.serving.as_mut().unwrap().traffic.clear());
+    sim.sends_all_to_the_latest();
     assert_eq!((sim.builds(), sim.image()), (0, good.clone()));
     sim.is_pushed_to("c3", None);
     assert_eq!(sim.builds(), 1);
@@ -301,13 +309,12 @@ fn rv23_what_is_found_while_requests_go_elsewhere_is_not_rolled_back() {
     sim.settle();
     sim.is_pushed_to("c2", None);
     sim.settle();
-    let traffic = json!([{"revision": first, "percent": 100}]);
-    sim.change(|spec| spec.serving.as_mut().unwrap().traffic = serde_json::from_value(traffic).unwrap());
+    sim.sends_all_to(&first);
     sim.settle();
     sim.is_pushed_to("c3", None);
     assert_eq!((sim.builds(), sim.image()), (1, good.clone()), "requests stay where they were sent");
     assert!(!sim.revision().ignored.contains(&"c3".to_owned()), "{:?}", sim.revision().ignored);
-    sim.change(|spec| spec.serving.as_mut().unwrap().traffic.clear());
+    sim.sends_all_to_the_latest();
     sim.settle();
     assert!(sim.image() != good, "it is newer than what was rolled back");
 }
@@ -320,11 +327,10 @@ fn rv23_an_image_in_the_place_of_one_that_is_built_here_can_be_rolled_back() {
     sim.settle();
     sim.finds("sha256:other", None);
     sim.settle();
-    let traffic = json!([{"revision": first, "percent": 100}]);
-    sim.change(|spec| spec.serving.as_mut().unwrap().traffic = serde_json::from_value(traffic).unwrap());
+    sim.sends_all_to(&first);
     sim.settle();
     assert_eq!((sim.image(), sim.revision().ignored), (own.clone(), vec!["sha256:other".to_owned()]));
-    sim.change(|spec| spec.serving.as_mut().unwrap().traffic.clear());
+    sim.sends_all_to_the_latest();
     sim.settle();
     assert_eq!(sim.image(), own);
 }
@@ -337,10 +343,9 @@ fn rv23_what_the_user_builds_again_is_run_although_it_was_rolled_back() {
     sim.settle();
     sim.is_pushed_to("c2", None);
     sim.settle();
-    let traffic = json!([{"revision": first, "percent": 100}]);
-    sim.change(|spec| spec.serving.as_mut().unwrap().traffic = serde_json::from_value(traffic).unwrap());
+    sim.sends_all_to(&first);
     sim.settle();
-    sim.change(|spec| spec.serving.as_mut().unwrap().traffic.clear());
+    sim.sends_all_to_the_latest();
     sim.settle();
     let good = sim.image();
     sim.function.annotations_mut().insert(names::REBUILD.to_owned(), "1".to_owned());

@@ -194,18 +194,7 @@ fn rv15_rv17_r11_every_way_to_a_git_server_is_followed() {
     }
     assert_eq!(detected(&object_of(&namespace, "tags"), "tag").as_deref(), Some("v1.10.0"));
     // The default branch of a repository has another name (revision §9).
-    work.git(&[
-        "-c",
-        "user.name=t",
-        "-c",
-        "user.email=t@example.com",
-        "commit",
-        "--quiet",
-        "--allow-empty",
-        "-m",
-        "trunk",
-    ])
-    .unwrap();
+    work.commit("trunk");
     work.git(&["push", "--quiet", &remote, "main:trunk"]).unwrap();
     let head = format!("git -C /srv/git/{repository}.git symbolic-ref HEAD refs/heads/trunk");
     run(Cluster::here().unwrap().kubectl().args([
