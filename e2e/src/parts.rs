@@ -221,6 +221,15 @@ pub const FUNCTIONS_FRAMEWORK: Programs = Programs {
     variables: &[],
 };
 
+/// Handlers of events to the contract of OpenFunction 1.x, whose own no registry has, on its functions framework.
+pub const EVENT_HANDLERS: Programs = Programs {
+    name: "event-handlers",
+    module: FUNCTIONS_FRAMEWORK.module,
+    version: FUNCTIONS_FRAMEWORK.version,
+    packages: &["./eventsource-handler", "./trigger-handler"],
+    variables: &[],
+};
+
 /// NATS, the newest.
 pub const NATS: Programs = Programs {
     name: "nats",
@@ -253,6 +262,7 @@ pub const GO_PROGRAMS: &[Programs] = &[
     KO,
     KNATIVE,
     FUNCTIONS_FRAMEWORK,
+    EVENT_HANDLERS,
     METRICS_SERVER,
     HELM,
     KEDA,

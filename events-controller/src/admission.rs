@@ -4,13 +4,18 @@
 use std::sync::Arc;
 
 use controller_runtime::webhook::{BundleTarget, Verdict, Webhooks};
-use kube::{api::DynamicObject, core::admission::AdmissionRequest};
+use kube::{ResourceExt, api::DynamicObject, core::admission::AdmissionRequest};
 use openfunction_proto::events::{
-    ClusterEventBus, EventBus, EventBusSpec, EventSource, EventSourceSpec, SinkSpec, Trigger,
+    ClusterEventBus, EventBus, EventBusSpec, EventSource, EventSourceSpec, HANDLER, SinkSpec, Trigger,
 };
 use serde_json::{Value, json};
 
-use crate::{ABOUT, bus, problem::Problem, sink, source, trigger};
+use crate::{
+    ABOUT, bus,
+    dapr::{self, Program},
+    problem::Problem,
+    sink, source, trigger,
+};
 
 /// Adds admission to webhooks. Their configuration, which the chart has, is named after the controller's namespace.
 pub fn admission(webhooks: Webhooks, namespace: &str) -> Webhooks {
@@ -20,14 +25,15 @@ pub fn admission(webhooks: Webhooks, namespace: &str) -> Webhooks {
 
 fn validate(request: &AdmissionRequest<DynamicObject>) -> Verdict {
     let Some(object) = &request.object else { return Verdict::default() };
-    let is_same = request.old_object.as_ref().is_some_and(|old| old.data["spec"] == object.data["spec"]);
+    let said = |object: &DynamicObject| (object.data["spec"].clone(), object.annotations().get(HANDLER).cloned());
+    let is_same = request.old_object.as_ref().is_some_and(|old| said(old) == said(object));
     // Finalizers and labels of what was stored before this rule must stay free.
     if object.metadata.deletion_timestamp.is_some() || is_same {
         return Verdict::default();
     }
     let object = json!(object);
     let (denied, warnings) = match request.kind.kind.as_str() {
-        "EventSource" => read(object, |of: &EventSource| (of_source(of), warnings_of_source(&of.spec))),
+        "EventSource" => read(object, |of: &EventSource| (of_source(of), warnings_of_source(of))),
         "Trigger" => read(object, |of: &Trigger| (of_trigger(of), warnings_of_trigger(of))),
         "EventBus" => read(object, |of: &EventBus| (None, warnings_of_bus(&of.spec))),
         "ClusterEventBus" => read(object, |of: &ClusterEventBus| (None, warnings_of_bus(&of.spec.bus))),
@@ -74,8 +80,15 @@ fn plain(path: &str, value: Option<&str>, instead: &str) -> Option<String> {
     Some(format!("{path}: can be read by whoever can read the object; write {instead}"))
 }
 
-fn warnings_of_source(spec: &EventSourceSpec) -> Vec<String> {
-    let mut warnings = Vec::new();
+/// Fields that handlers of Dapr do not use, if an object asks for them.
+fn unused_by_dapr(object: &impl ResourceExt, unused: impl FnOnce() -> Vec<String>) -> Vec<String> {
+    let unused = if Program::of(object) == Ok(Program::Dapr) { unused() } else { Vec::new() };
+    unused.into_iter().map(|field| format!("{field}: has no effect: handlers of Dapr do not use it")).collect()
+}
+
+fn warnings_of_source(source: &EventSource) -> Vec<String> {
+    let spec = &source.spec;
+    let mut warnings = unused_by_dapr(source, || dapr::source::unused(spec));
     if spec.build.is_some() {
         warnings.push("spec.build: has no effect: handlers are not built".to_owned());
     }
@@ -107,10 +120,10 @@ fn warnings_of_source(spec: &EventSourceSpec) -> Vec<String> {
 fn warnings_of_trigger(trigger: &Trigger) -> Vec<String> {
     let subscribers = trigger.spec.subscribers.iter().enumerate();
     let idle = subscribers.filter(|(_, of)| of.sink.is_none() && of.topic.as_deref().unwrap_or_default().is_empty());
-    idle.map(|(index, _)| {
+    let idle = idle.map(|(index, _)| {
         format!("spec.subscribers[{index}]: has neither sink nor topic: nothing happens when its condition is met")
-    })
-    .collect()
+    });
+    idle.chain(unused_by_dapr(trigger, || dapr::trigger::unused(&trigger.spec))).collect()
 }
 
 fn warnings_of_bus(spec: &EventBusSpec) -> Vec<String> {
@@ -132,12 +145,21 @@ mod tests {
     use super::*;
 
     fn verdict(kind: &str, spec: &Value, before: Option<&Value>) -> Verdict {
-        let object = |spec: &Value| json!({"apiVersion": "events.openfunction.io/v1alpha1", "kind": kind, "metadata": {"name": "a", "namespace": "n"}, "spec": spec});
+        let object = |spec: &Value| object(kind, spec, "native");
+        ask(kind, object(spec), before.map(object))
+    }
+
+    fn object(kind: &str, spec: &Value, handler: &str) -> Value {
+        json!({"apiVersion": "events.openfunction.io/v1alpha1", "kind": kind, "spec": spec,
+            "metadata": {"name": "a", "namespace": "n", "annotations": {HANDLER: handler}}})
+    }
+
+    fn ask(kind: &str, object: Value, before: Option<Value>) -> Verdict {
         let request = serde_json::from_value(
             json!({"uid": "u", "kind": {"group": "events.openfunction.io", "version": "v1alpha1", "kind": kind},
             "resource": {"group": "events.openfunction.io", "version": "v1alpha1", "resource": "any"}, "name": "a", "namespace": "n",
             "operation": if before.is_some() { "UPDATE" } else { "CREATE" }, "userInfo": {}, "dryRun": false,
-            "object": object(spec), "oldObject": before.map(object)}),
+            "object": object, "oldObject": before}),
         );
         validate(&request.unwrap())
     }
@@ -230,5 +252,20 @@ mod tests {
         let mut idle = trigger("one");
         idle["subscribers"][1].as_object_mut().unwrap().remove("topic");
         assert_eq!(warned("Trigger", idle), ["spec.subscribers[1]"]);
+    }
+
+    #[test]
+    fn what_handlers_are_is_looked_at_when_it_changes() {
+        let spec = json!({"eventBus": "b", "delivery": {"retry": 1}, "cron": {"c": {"schedule": "@daily"}}});
+        let of = |handler: &str| object("EventSource", &spec, handler);
+        let denied = ask("EventSource", of("knative"), Some(of("native"))).denied.unwrap();
+        assert!(
+            denied.starts_with("metadata.annotations[openfunction.io/event-handler]: Unsupported value: "),
+            "{denied}"
+        );
+        let warned = ask("EventSource", of("dapr"), Some(of("native")));
+        assert_eq!(warned.warnings, ["spec.delivery: has no effect: handlers of Dapr do not use it"]);
+        assert!(ask("EventSource", of("native"), None).warnings.is_empty());
+        assert!(ask("EventSource", of("dapr"), Some(of("dapr"))).warnings.is_empty());
     }
 }

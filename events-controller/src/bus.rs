@@ -86,11 +86,15 @@ impl Found {
                 key: key.map(file),
             }));
         }
-        // BUG-E18
-        Err(Problem::configuration(format!(
+        Err(self.without_kind())
+    }
+
+    /// That it has no kind (BUG-E18).
+    pub fn without_kind(&self) -> Problem {
+        Problem::configuration(format!(
             "no specification found for {}: it must have one of natsStreaming, jetStream, kafka and redisStreams",
             self.said()
-        )))
+        ))
     }
 
     fn kafka(&self, bus: &KafkaBus, secrets: &mut Secrets) -> Result<kafka::Config, Problem> {

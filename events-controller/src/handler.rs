@@ -34,6 +34,13 @@ pub struct Handler {
     pub name: String,
     /// Its image.
     pub image: String,
+    /// How it runs.
+    pub serving: ServingImpl,
+}
+
+/// A handler of our own: a program that takes events from where they are by itself.
+#[derive(Clone, Debug)]
+pub struct Native {
     /// Its configuration, as [`config`] writes it.
     pub config: String,
     /// Port that its Service leads to.
@@ -50,19 +57,91 @@ pub struct Handler {
     pub otlp_endpoint: Option<String>,
 }
 
+impl Native {
+    /// How it runs.
+    pub fn serving(self) -> ServingImpl {
+        let template = self.template();
+        let mut params: BTreeMap<_, _> =
+            [("CONFIG".to_owned(), self.config), ("LOG_FILTER".to_owned(), self.log_filter.to_owned())].into();
+        params.extend(self.otlp_endpoint.map(|url| ("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), url)));
+        let route = Route { visibility: Some(self.visibility), ..Route::default() };
+        let http = HttpTrigger { port: Some(self.port), engine: Some("native".to_owned()), route: Some(route) };
+        ServingImpl {
+            triggers: Some(Triggers { http: Some(http), ..Triggers::default() }),
+            scale_options: Some(self.scale),
+            params,
+            annotations: [
+                ("prometheus.io/scrape", "true".to_owned()),
+                ("prometheus.io/port", METRICS_PORT.to_string()),
+            ]
+            .map(|(name, value)| (name.to_owned(), value))
+            .into(),
+            template: Some(template),
+            ..ServingImpl::default()
+        }
+    }
+
+    fn template(&self) -> Value {
+        let probe = |path: &str, seconds| Probe {
+            http_get: Some(HTTPGetAction {
+                path: Some(path.to_owned()),
+                port: IntOrString::Int(METRICS_PORT),
+                ..HTTPGetAction::default()
+            }),
+            period_seconds: Some(seconds),
+            timeout_seconds: Some(5),
+            ..Probe::default()
+        };
+        let mut container = confined("function");
+        container["readinessProbe"] = json!(probe("/ready", 2));
+        container["livenessProbe"] = json!(probe("/live", 10));
+        let mut pod = json!({ "automountServiceAccountToken": false });
+        self.secrets.mount(&mut pod, &mut container);
+        pod["containers"] = json!([container]);
+        pod
+    }
+}
+
+/// A container of one of our programs, which may do nothing that it need not.
+pub fn confined(name: &str) -> Value {
+    let security = SecurityContext {
+        run_as_non_root: Some(true),
+        read_only_root_filesystem: Some(true),
+        allow_privilege_escalation: Some(false),
+        capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
+        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
+        ..SecurityContext::default()
+    };
+    let quantities = |of: &[(&str, &str)]| -> BTreeMap<String, Quantity> {
+        of.iter().map(|(name, amount)| ((*name).to_owned(), Quantity((*amount).to_owned()))).collect()
+    };
+    let resources = ResourceRequirements {
+        requests: Some(quantities(&[("cpu", "10m"), ("memory", "32Mi")])),
+        limits: Some(quantities(&[("memory", "128Mi")])),
+        claims: None,
+    };
+    json!({"name": name, "securityContext": security, "resources": resources})
+}
+
 /// A configuration as text. Kubernetes would replace `$(NAME)` in it.
 ///
 /// # Errors
 /// It is too long.
 pub fn config(config: &impl Serialize) -> Result<String, Problem> {
-    let text = without_nothing(children::json(config)).to_string().replace('$', "\\u0024");
-    if text.len() > MAX_CONFIG {
-        return Err(Problem::configuration(format!(
-            "spec: Too long: the handler's configuration takes {} bytes; at most {MAX_CONFIG} are allowed: make conditions shorter, or several objects of this one",
-            text.len()
-        )));
+    fitting(without_nothing(children::json(config)).to_string().replace('$', "\\u0024"))
+}
+
+/// A configuration that a process can be given.
+///
+/// # Errors
+/// It is too long.
+pub fn fitting(text: String) -> Result<String, Problem> {
+    match text.len() {
+        ..=MAX_CONFIG => Ok(text),
+        length => Err(Problem::configuration(format!(
+            "spec: Too long: the handler's configuration takes {length} bytes; at most {MAX_CONFIG} are allowed: make conditions shorter, or several objects of this one"
+        ))),
     }
-    Ok(text)
 }
 
 /// JSON without fields that say nothing.
@@ -122,29 +201,13 @@ pub fn policy(delivery: Option<&Delivery>) -> Policy {
 pub fn function<K: Resource<DynamicType = ()>>(owner: &K, label: &str, handler: &Handler) -> Function {
     let owner_name = names::label(owner.meta().name.as_deref().unwrap_or_default());
     let labels = [(names::MANAGED, "true"), (label, owner_name.as_str())];
-    let mut params: BTreeMap<_, _> = [("CONFIG", handler.config.as_str()), ("LOG_FILTER", handler.log_filter)]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
-    params.extend(handler.otlp_endpoint.iter().map(|url| ("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), url.clone())));
-    let route = Route { visibility: Some(handler.visibility.clone()), ..Route::default() };
-    let http = HttpTrigger { port: Some(handler.port), engine: Some("native".to_owned()), route: Some(route) };
-    let serving = ServingImpl {
-        triggers: Some(Triggers { http: Some(http), ..Triggers::default() }),
-        scale_options: Some(handler.scale.clone()),
-        params,
-        annotations: [("prometheus.io/scrape", "true".to_owned()), ("prometheus.io/port", METRICS_PORT.to_string())]
-            .map(|(name, value)| (name.to_owned(), value))
-            .into(),
-        template: Some(template(handler)),
-        ..ServingImpl::default()
-    };
     let mut function = Function::new(
         &handler.name,
         FunctionSpec {
             version: Some(ABOUT.version.to_owned()),
             image: handler.image.clone(),
             workload_runtime: "OCIContainer".to_owned(),
-            serving: Some(serving),
+            serving: Some(handler.serving.clone()),
             // What was another handler is of no use.
             revision_history_limit: Some(0),
             ..FunctionSpec::default()
@@ -152,48 +215,4 @@ pub fn function<K: Resource<DynamicType = ()>>(owner: &K, label: &str, handler: 
     );
     function.metadata = children::metadata(owner, &handler.name, ABOUT.name, &labels);
     function
-}
-
-fn template(handler: &Handler) -> Value {
-    let probe = |path: &str, seconds| Probe {
-        http_get: Some(HTTPGetAction {
-            path: Some(path.to_owned()),
-            port: IntOrString::Int(METRICS_PORT),
-            ..HTTPGetAction::default()
-        }),
-        period_seconds: Some(seconds),
-        timeout_seconds: Some(5),
-        ..Probe::default()
-    };
-    let security = SecurityContext {
-        run_as_non_root: Some(true),
-        read_only_root_filesystem: Some(true),
-        allow_privilege_escalation: Some(false),
-        capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
-        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
-        ..SecurityContext::default()
-    };
-    let quantities = |of: &[(&str, &str)]| -> BTreeMap<String, Quantity> {
-        of.iter().map(|(name, amount)| ((*name).to_owned(), Quantity((*amount).to_owned()))).collect()
-    };
-    let resources = ResourceRequirements {
-        requests: Some(quantities(&[("cpu", "10m"), ("memory", "32Mi")])),
-        limits: Some(quantities(&[("memory", "128Mi")])),
-        claims: None,
-    };
-    let mut container = json!({
-        "name": "function",
-        "readinessProbe": probe("/ready", 2),
-        "livenessProbe": probe("/live", 10),
-        "securityContext": security,
-        "resources": resources,
-    });
-    let mut pod = json!({ "automountServiceAccountToken": false });
-    let volumes = handler.secrets.volumes();
-    if !volumes.is_empty() {
-        container["volumeMounts"] = json!(handler.secrets.mounts());
-        pod["volumes"] = json!(volumes);
-    }
-    pod["containers"] = json!([container]);
-    pod
 }

@@ -4,6 +4,7 @@
 mod admission;
 mod bus;
 mod bus_status;
+mod dapr;
 mod handler;
 mod names;
 mod plan;
@@ -64,6 +65,22 @@ pub struct Flags {
     /// Image of the handlers of Triggers.
     #[arg(long, env = "EVENT_TRIGGER_IMAGE", value_name = "IMAGE", default_value = concat!("ghcr.io/openfunction/event-trigger:", env!("CARGO_PKG_VERSION")))]
     pub event_trigger_image: String,
+    /// Image of the handlers of EventSources that ask for Dapr.
+    #[arg(
+        long,
+        env = "DAPR_EVENT_SOURCE_IMAGE",
+        value_name = "IMAGE",
+        default_value = "openfunction/eventsource-handler:v4"
+    )]
+    pub dapr_event_source_image: String,
+    /// Image of the handlers of Triggers that ask for Dapr.
+    #[arg(
+        long,
+        env = "DAPR_EVENT_TRIGGER_IMAGE",
+        value_name = "IMAGE",
+        default_value = "openfunction/trigger-handler:v4"
+    )]
+    pub dapr_event_trigger_image: String,
     /// Domain of the cluster, for the addresses of Services.
     #[arg(long, env = "CLUSTER_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local", value_parser = controller_runtime::args::cluster_domain)]
     pub cluster_domain: String,
@@ -127,6 +144,8 @@ pub async fn run(mut runtime: Runtime, flags: Flags) -> anyhow::Result<()> {
         settings: Settings {
             source_image: flags.event_source_image,
             trigger_image: flags.event_trigger_image,
+            dapr_source_image: flags.dapr_event_source_image,
+            dapr_trigger_image: flags.dapr_event_trigger_image,
             otlp_endpoint,
             cluster_domain: flags.cluster_domain.clone(),
             namespaces: runtime.args.watch_namespaces.clone(),

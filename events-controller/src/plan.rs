@@ -14,6 +14,10 @@ pub struct Settings {
     pub source_image: String,
     /// Image of the handlers of Triggers.
     pub trigger_image: String,
+    /// Image of the handlers of EventSources that Dapr calls.
+    pub dapr_source_image: String,
+    /// Image of the handlers of Triggers that Dapr calls.
+    pub dapr_trigger_image: String,
     /// Where traces of handlers go.
     pub otlp_endpoint: Option<String>,
     /// Domain of the cluster.
@@ -80,4 +84,4 @@ pub fn checked_topic(topic: Option<&String>, path: &str) -> Result<Option<String
 
 #[cfg(test)]
 #[path = "plan_tests.rs"]
-mod tests;
+pub(crate) mod tests;

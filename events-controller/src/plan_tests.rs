@@ -1,11 +1,15 @@
 //! Handlers of EventSources and Triggers, from their manifests.
 
-use openfunction_proto::events::{EventBusSpec, EventSource, Trigger};
+use openfunction_proto::{
+    core::ScaleOptions,
+    events::{EventBusSpec, EventSource, Trigger},
+};
 use serde_json::{Value, json};
 
 use crate::{
     bus::Found,
-    handler, names,
+    handler::{self, Handler},
+    names,
     plan::{Plan, Settings},
     problem::Problem,
     sink::Address,
@@ -13,43 +17,55 @@ use crate::{
 };
 
 fn settings() -> Settings {
-    Settings { source_image: "source:1".to_owned(), trigger_image: "trigger:1".to_owned(), ..Settings::default() }
+    Settings {
+        source_image: "source:1".to_owned(),
+        trigger_image: "trigger:1".to_owned(),
+        dapr_source_image: "dapr-source:1".to_owned(),
+        dapr_trigger_image: "dapr-trigger:1".to_owned(),
+        ..Settings::default()
+    }
 }
 
-fn bus(spec: Value) -> Result<Found, Problem> {
+pub(crate) fn bus(spec: Value) -> Result<Found, Problem> {
     let spec: EventBusSpec = serde_json::from_value(spec).unwrap();
     Ok(Found { kind: "EventBus", name: "depot".to_owned(), spec })
 }
 
-fn jetstream() -> Result<Found, Problem> {
+pub(crate) fn jetstream() -> Result<Found, Problem> {
     bus(json!({"jetStream": {"url": "nats://nats:4222"}}))
 }
 
-fn source_of(spec: Value) -> EventSource {
+pub(crate) fn source_of(spec: Value) -> EventSource {
     let object = json!({"apiVersion": "events.openfunction.io/v1alpha1", "kind": "EventSource",
         "metadata": {"name": "parcels", "namespace": "shop", "uid": "u"}, "spec": spec});
     serde_json::from_value(object).unwrap()
 }
 
-/// With a bus if it names one, and a sink if it has one.
-fn source(spec: Value) -> Plan {
-    let source = source_of(spec);
+/// On `bus` if it names one, and with a sink if it has one.
+pub(crate) fn plan_of_source(bus: Result<Found, Problem>, source: &EventSource) -> Plan {
     let world = source::World {
-        bus: source.spec.event_bus.as_ref().map(|_| jetstream()),
+        bus: source.spec.event_bus.as_ref().map(|_| bus),
         sink: super::any_sink(source.spec.sink.is_some()),
         ..source::World::default()
     };
-    source::plan(&source, &world, &settings())
+    source::plan(source, &world, &settings())
 }
 
-fn trigger_of(spec: Value) -> Trigger {
+fn source(spec: Value) -> Plan {
+    plan_of_source(jetstream(), &source_of(spec))
+}
+
+pub(crate) fn trigger_of(spec: Value) -> Trigger {
     let object = json!({"apiVersion": "events.openfunction.io/v1alpha1", "kind": "Trigger",
         "metadata": {"name": "dock", "namespace": "shop", "uid": "u"}, "spec": spec});
     serde_json::from_value(object).unwrap()
 }
 
 fn trigger_on(bus: Result<Found, Problem>, spec: Value) -> Plan {
-    let trigger = trigger_of(spec);
+    plan_of_trigger(bus, &trigger_of(spec))
+}
+
+pub(crate) fn plan_of_trigger(bus: Result<Found, Problem>, trigger: &Trigger) -> Plan {
     let url = |of: &Option<openfunction_proto::events::SinkSpec>| {
         of.as_ref().map(|of| Ok(of.uri.clone().unwrap_or_default().into()))
     };
@@ -58,28 +74,36 @@ fn trigger_on(bus: Result<Found, Problem>, spec: Value) -> Plan {
         dead_letter_sink: url(&subscriber.dead_letter_sink),
     });
     let world = trigger::World { bus, sinks: sinks.collect(), permission: trigger::Permission::Given, missing: vec![] };
-    trigger::plan(&trigger, &world, &settings())
+    trigger::plan(trigger, &world, &settings())
 }
 
 fn trigger(spec: Value) -> Plan {
     trigger_on(jetstream(), spec)
 }
 
-fn problem(plan: &Plan) -> (&str, &str) {
+pub(crate) fn problem(plan: &Plan) -> (&str, &str) {
     let problem = plan.problem.as_ref().expect("there is a problem");
     (problem.reason, &problem.message)
 }
 
+fn config_of(handler: &Handler) -> &str {
+    &handler.serving.params["CONFIG"]
+}
+
+fn scale_of(handler: &Handler) -> &ScaleOptions {
+    handler.serving.scale_options.as_ref().unwrap()
+}
+
 /// What a handler's program reads.
 fn config_of_source(plan: &Plan, index: usize) -> event_source::config::Config {
-    let config: event_source::config::Config = serde_json::from_str(&plan.handlers[index].config).unwrap();
+    let config: event_source::config::Config = serde_json::from_str(config_of(&plan.handlers[index])).unwrap();
     config.check().unwrap();
     config
 }
 
 fn config_of_trigger(plan: &Plan) -> event_trigger::config::Config {
     assert_eq!(plan.problem, None);
-    let config: event_trigger::config::Config = serde_json::from_str(&plan.handlers[0].config).unwrap();
+    let config: event_trigger::config::Config = serde_json::from_str(config_of(&plan.handlers[0])).unwrap();
     config.conditions().unwrap();
     config
 }
@@ -135,7 +159,7 @@ fn e33_groups_have_the_name_of_their_event_source() {
 #[test]
 fn e12_e13_e16_a_scale_option_counts_and_its_required_fields_are_enough() {
     let plan = source(kafka(json!({"scaleOption": {"lagThreshold": "5"}})));
-    let scale = &plan.handlers[0].scale;
+    let scale = scale_of(&plan.handlers[0]);
     assert_eq!((scale.min_replicas, scale.max_replicas), (Some(0), Some(100)));
     let keda = scale.keda.as_ref().unwrap();
     assert_eq!(keda.triggers[0].type_, "kafka");
@@ -146,7 +170,7 @@ fn e12_e13_e16_a_scale_option_counts_and_its_required_fields_are_enough() {
         "minReplicaCount": 1, "maxReplicaCount": 2, "metadata": {"activationLagThreshold": "7"}, "authRef": {"name": "auth"},
         "advanced": {"restoreToOriginalReplicaCount": true}});
     let plan = source(kafka(json!({"scaleOption": option})));
-    let scale = &plan.handlers[0].scale;
+    let scale = scale_of(&plan.handlers[0]);
     assert_eq!((scale.min_replicas, scale.max_replicas), (Some(1), Some(2)));
     let keda = scale.keda.as_ref().unwrap();
     let object = keda.scaled_object.as_ref().unwrap();
@@ -184,7 +208,7 @@ fn pl10_secrets_are_mounted_and_their_values_are_nowhere_else() {
         json!({"authRequired": true, "saslUsername": "u", "saslPasswordSecretRef": reference("password"),
         "saslPassword": "ignored", "tls": {"caCertSecretRef": reference("ca.crt")}}),
     ));
-    let config = &plan.handlers[0].config;
+    let config = config_of(&plan.handlers[0]);
     assert!(
         config.contains(r#""saslPassword":"/etc/openfunction/secrets/kafka/password""#) && !config.contains("ignored"),
         "{config}"
@@ -196,8 +220,24 @@ fn pl10_secrets_are_mounted_and_their_values_are_nowhere_else() {
     assert_eq!(template["containers"][0]["volumeMounts"][0]["mountPath"], "/etc/openfunction/secrets/kafka");
     // In a manifest of the original they stand as they are, and work.
     let plan = source(kafka(json!({"authRequired": true, "saslUsername": "u", "saslPassword": "plain"})));
-    assert!(plan.handlers[0].config.contains(r#""saslPassword":{"value":"plain"}"#));
+    assert!(config_of(&plan.handlers[0]).contains(r#""saslPassword":{"value":"plain"}"#));
     assert!(!format!("{:?}", config_of_source(&plan, 0)).contains("plain\""));
+}
+
+#[test]
+fn a_password_of_kafka_goes_by_tls_as_with_dapr_unless_it_is_said_otherwise() {
+    let is_tls = |more: Value| {
+        let mut said = json!({"authRequired": true, "saslUsername": "u", "saslPassword": "p", "scaleOption": {"lagThreshold": "5"}});
+        said.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let plan = source(kafka(said));
+        let config = config_of_source(&plan, 0);
+        let event_source::config::From::Kafka(kafka) = &config.events["scan"].from else { panic!("{config:?}") };
+        let scaler = &scale_of(&plan.handlers[0]).keda.as_ref().unwrap().triggers[0];
+        assert_eq!(scaler.metadata.contains_key("tls"), kafka.server.tls);
+        kafka.server.tls
+    };
+    assert!(is_tls(json!({})) && is_tls(json!({"disableTls": false})) && is_tls(json!({"tls": {}})));
+    assert!(!is_tls(json!({"disableTls": true})) && !is_tls(json!({"authRequired": false})));
 }
 
 #[test]
@@ -264,7 +304,7 @@ fn e15_every_topic_is_watched_and_a_condition_that_remembers_has_one_replica() {
     let plan = trigger_on(bus(nats.clone()), two_inputs(json!([{"condition": "north || south", "topic": "t"}])));
     let config = config_of_trigger(&plan);
     assert_eq!((config.redelivery.as_secs(), config.in_flight, config.from_the_beginning), (7, 3, true));
-    let keda = plan.handlers[0].scale.keda.clone().unwrap();
+    let keda = scale_of(&plan.handlers[0]).keda.clone().unwrap();
     let consumers: Vec<_> = keda
         .triggers
         .iter()
@@ -279,9 +319,9 @@ fn e15_every_topic_is_watched_and_a_condition_that_remembers_has_one_replica() {
             ("nats-jetstream", "south-dock-south-arrival", "shop-dock-south-dock-south-arrival"),
         ]
     );
-    assert_eq!((plan.handlers[0].scale.max_replicas, plan.notes.len()), (Some(5), 0));
+    assert_eq!((scale_of(&plan.handlers[0]).max_replicas, plan.notes.len()), (Some(5), 0));
     let plan = trigger_on(bus(nats), two_inputs(json!([{"condition": "north && south", "topic": "t"}])));
-    assert_eq!((plan.handlers[0].scale.max_replicas, plan.notes[0].type_), (Some(1), "SingleReplica"));
+    assert_eq!((scale_of(&plan.handlers[0]).max_replicas, plan.notes[0].type_), (Some(1), "SingleReplica"));
 }
 
 #[test]
@@ -316,7 +356,7 @@ fn a_configuration_is_as_it_was_written_when_kubernetes_has_read_it() {
     )));
     assert_eq!(config.subscribers[0].sink.as_deref(), Some("http://a/$(HOME)?b=$$"));
     let plan = trigger(two_inputs(json!([{"condition": "north", "sink": {"uri": "http://a/$(HOME)"}}])));
-    assert!(!plan.handlers[0].config.contains('$'));
+    assert!(!config_of(&plan.handlers[0]).contains('$'));
 }
 
 #[test]
@@ -350,7 +390,7 @@ fn a_topic_that_no_bus_could_have_is_refused_and_one_with_dots_is_watched_by_its
         bus,
         json!({"eventBus": "depot", "inputs": inputs, "subscribers": [{"condition": "a", "topic": "x.y"}]}),
     );
-    let keda = plan.handlers[0].scale.keda.clone().unwrap();
+    let keda = scale_of(&plan.handlers[0]).keda.clone().unwrap();
     assert_eq!(keda.triggers[0].metadata["stream"], "shop-a_b-c_d");
     assert_eq!(config_of_trigger(&plan).subscribers[0].topic.as_deref(), Some("x.y"));
 }

@@ -94,14 +94,39 @@ pub fn sasl(mechanism: Mechanism) -> &'static str {
     }
 }
 
+/// As whom topics are read.
+#[derive(Clone, Copy)]
+pub enum Group<'a> {
+    /// As another for each topic, whose name is appended.
+    OfEach(&'a str),
+    /// As one: a component of Dapr has one name.
+    OfAll(&'a str),
+}
+
+impl Group<'_> {
+    fn of_kafka(self, topic: &str) -> String {
+        match self {
+            Self::OfEach(group) => format!("{group}-{topic}"),
+            Self::OfAll(group) => group.to_owned(),
+        }
+    }
+
+    fn of_jetstream(self, topic: &str) -> String {
+        match self {
+            Self::OfEach(group) => jetstream::durable_name(group, topic),
+            Self::OfAll(group) => group.to_owned(),
+        }
+    }
+}
+
 /// Topics of Kafka and the group that reads them.
 pub struct KafkaReader<'a> {
     /// Addresses of the brokers.
     pub brokers: &'a str,
     /// The topics.
     pub topics: &'a [String],
-    /// The group; a handler has one for each topic, whose name is appended.
-    pub group: &'a str,
+    /// As whom they are read.
+    pub group: Group<'a>,
     /// How the brokers are spoken to: KEDA's names of `sasl` and `tls`.
     pub sasl: Option<&'static str>,
     /// Whether TLS is spoken.
@@ -123,7 +148,7 @@ pub fn by_kafka(
         None => reader.topics,
     };
     let triggers = watched.iter().map(|topic| {
-        let group = option.consumer_group.clone().unwrap_or_else(|| format!("{}-{topic}", reader.group));
+        let group = option.consumer_group.clone().unwrap_or_else(|| reader.group.of_kafka(topic));
         let connection = [("sasl", reader.sasl), ("tls", reader.tls.then_some("enable"))];
         let metadata = [
             ("bootstrapServers", reader.brokers.to_owned()),
@@ -143,7 +168,7 @@ pub fn by_kafka(
 /// Something in the option is wrong.
 pub fn by_jetstream(
     option: &NatsStreamingScaleOption,
-    (topics, group, stream): (&[String], &str, Option<&str>),
+    (topics, group, stream): (&[String], Group, Option<&str>),
     path: &str,
     most: Option<i32>,
 ) -> Result<ScaleOptions, Problem> {
@@ -151,7 +176,7 @@ pub fn by_jetstream(
         let metadata = [
             ("natsServerMonitoringEndpoint", option.nats_server_monitoring_endpoint.clone()),
             ("stream", jetstream::stream_name(stream, topic)),
-            ("consumer", jetstream::durable_name(group, topic)),
+            ("consumer", group.of_jetstream(topic)),
             ("lagThreshold", option.lag_threshold.clone()),
         ];
         let account = option.metadata.get("account").cloned().unwrap_or_else(|| "$G".to_owned());

@@ -49,19 +49,18 @@ impl Secrets {
         }
     }
 
-    /// Volumes of a pod.
-    pub fn volumes(&self) -> Vec<Value> {
+    /// Has a container of a pod find them.
+    pub fn mount(&self, pod: &mut Value, container: &mut Value) {
+        if self.0.is_empty() {
+            return;
+        }
         let volume = |(name, keys): (&String, &BTreeSet<String>)| {
             let items: Vec<_> = keys.iter().map(|key| json!({"key": key, "path": key})).collect();
             json!({"name": volume_name(name), "secret": {"secretName": name, "items": items}})
         };
-        self.0.iter().map(volume).collect()
-    }
-
-    /// Where a container has them.
-    pub fn mounts(&self) -> Vec<Value> {
         let mount = |name: &String| json!({"name": volume_name(name), "mountPath": format!("{FOLDER}/{name}"), "readOnly": true});
-        self.0.keys().map(mount).collect()
+        pod["volumes"] = self.0.iter().map(volume).collect();
+        container["volumeMounts"] = self.0.keys().map(mount).collect();
     }
 }
 

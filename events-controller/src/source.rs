@@ -13,11 +13,12 @@ use openfunction_proto::{
 
 use crate::{
     bus::{Found, mechanism},
-    handler::{self, Handler, METRICS_PORT, WEBHOOK_PORT},
+    dapr::{self, Program},
+    handler::{self, Handler, METRICS_PORT, Native, WEBHOOK_PORT},
     names,
     plan::{Plan, Settings, any_bus, any_sink, checked_topic},
     problem::Problem,
-    scale::{self, KafkaReader},
+    scale::{self, Group, KafkaReader},
     secrets::Secrets,
     sink::Address,
 };
@@ -40,14 +41,22 @@ pub const TOPIC_CONFLICT: &str = "TopicConflict";
 
 /// One event as it is specified.
 #[derive(Clone, Copy, Debug)]
-enum Spec<'a> {
+pub enum Spec<'a> {
+    /// Records of a topic of Kafka.
     Kafka(&'a Kafka),
+    /// Moments of a schedule.
     Cron(&'a Cron),
+    /// Messages of a topic of MQTT.
     Mqtt(&'a Mqtt),
+    /// Entries of a stream or list of Redis.
     Redis(&'a Redis),
+    /// Requests.
     Webhook(&'a Webhook),
+    /// Requests of GitHub.
     GitHub(&'a Webhook),
+    /// Requests of GitLab.
     GitLab(&'a Webhook),
+    /// Notifications of a store of objects.
     S3(&'a Webhook),
 }
 
@@ -94,6 +103,9 @@ pub fn plan(source: &EventSource, world: &World, settings: &Settings) -> Plan {
         );
         plan.notes.push(NewCondition::true_(TOPIC_CONFLICT, "SharedTopic", message));
     }
+    if Program::of(source) == Ok(Program::Dapr) {
+        plan.notes.extend(dapr::ignored(dapr::source::unused(&source.spec)));
+    }
     let common = match Common::of(source, world, settings, &mut plan) {
         Ok(common) => Ok(common),
         Err(problem) => {
@@ -132,6 +144,7 @@ pub fn check(source: &EventSource) -> Option<Problem> {
 
 /// What the handlers of an EventSource have in common.
 struct Common<'a> {
+    program: Program,
     settings: &'a Settings,
     spec: &'a EventSourceSpec,
     bus: Option<&'a Found>,
@@ -142,6 +155,7 @@ struct Common<'a> {
 
 impl<'a> Common<'a> {
     fn of(source: &'a EventSource, world: &'a World, settings: &'a Settings, plan: &mut Plan) -> Result<Self, Problem> {
+        let program = Program::of(source)?;
         if world.bus.is_none() && world.sink.is_none() {
             return Err(Problem::configuration("spec: Required value: at least one of eventBus and sink must be set"));
         }
@@ -151,6 +165,7 @@ impl<'a> Common<'a> {
             return Err(Problem::configuration("spec.deadLetterTopic: Invalid value: there is no eventBus"));
         }
         Ok(Self {
+            program,
             settings,
             spec: &source.spec,
             bus,
@@ -204,13 +219,22 @@ impl<'a> Common<'a> {
             let dot = if field.is_empty() { "" } else { "." };
             Problem::configuration(format!("{path}{dot}{field}{separator}{}", invalid.reason))
         })?;
+        if self.program == Program::Dapr {
+            let event = dapr::source::Event {
+                source: (namespace, source),
+                spec: self.spec,
+                event: (kind, event),
+                bus: self.bus,
+                sink: self.sink.as_deref(),
+            };
+            let serving = dapr::source::serving(&event, spec, self.settings)?;
+            return Ok(Handler { name: function, image: self.settings.dapr_source_image.clone(), serving });
+        }
         let visibility = match spec {
             Spec::Webhook(hook) | Spec::GitHub(hook) | Spec::GitLab(hook) | Spec::S3(hook) => hook.visibility.clone(),
             _ => None,
         };
-        Ok(Handler {
-            name: function,
-            image: self.settings.source_image.clone(),
+        let native = Native {
             config: handler::config(&config)?,
             port: if hook { WEBHOOK_PORT } else { METRICS_PORT },
             visibility: visibility.unwrap_or_else(|| if hook { "Internal" } else { "None" }.to_owned()),
@@ -218,7 +242,8 @@ impl<'a> Common<'a> {
             scale,
             log_filter: handler::log_filter(self.spec.log_level.as_deref()),
             otlp_endpoint: self.settings.otlp_endpoint.clone(),
-        })
+        };
+        Ok(Handler { name: function, image: self.settings.source_image.clone(), serving: native.serving() })
     }
 }
 
@@ -263,9 +288,14 @@ fn webhook(hook: &Webhook, secrets: &mut Secrets) -> config::Webhook {
     config::Webhook { path: hook.path.clone(), secret: secrets.content(hook.secret_ref.as_ref(), None) }
 }
 
-fn from_kafka(kafka: &Kafka, group: &str, path: &str, secrets: &mut Secrets) -> Result<(From, ScaleOptions), Problem> {
+/// The topics of Kafka that an event comes from.
+pub fn kafka_topics(kafka: &Kafka) -> Vec<String> {
     let topics = kafka.topic.iter().flat_map(|topics| topics.split(','));
-    let topics: Vec<_> = topics.map(str::trim).filter(|topic| !topic.is_empty()).map(str::to_owned).collect();
+    topics.map(str::trim).filter(|topic| !topic.is_empty()).map(str::to_owned).collect()
+}
+
+fn from_kafka(kafka: &Kafka, group: &str, path: &str, secrets: &mut Secrets) -> Result<(From, ScaleOptions), Problem> {
+    let topics = kafka_topics(kafka);
     if topics.is_empty() {
         return Err(Problem::configuration(format!("{path}.topic: Required value: a topic to read")));
     }
@@ -286,7 +316,8 @@ fn from_kafka(kafka: &Kafka, group: &str, path: &str, secrets: &mut Secrets) -> 
     };
     let mechanism = mechanism(kafka.sasl_mechanism.as_deref());
     let sasl = user.is_some().then(|| scale::sasl(mechanism));
-    let reader = KafkaReader { brokers: &kafka.brokers, topics: &topics, group, sasl, tls: kafka.tls.is_some() };
+    let tls = kafka.tls().is_some();
+    let reader = KafkaReader { brokers: &kafka.brokers, topics: &topics, group: Group::OfEach(group), sasl, tls };
     let scale = match &kafka.scale_option {
         Some(option) => scale::by_kafka(option, &reader, &format!("{path}.scaleOption"), None)?,
         None => scale::one(),
@@ -296,7 +327,7 @@ fn from_kafka(kafka: &Kafka, group: &str, path: &str, secrets: &mut Secrets) -> 
         sasl_username: user,
         sasl_password: password,
         sasl_mechanism: mechanism,
-        tls: kafka.tls.is_some(),
+        tls,
         ca: files.ca.map(|path| event_bus::files::Content::File(path.into())),
         certificate: files.certificate.map(Into::into),
         key: files.key.map(Into::into),

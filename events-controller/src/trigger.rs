@@ -15,11 +15,12 @@ use openfunction_proto::{core::ScaleOptions, events::Trigger};
 
 use crate::{
     bus::{Found, Scaling, mechanism},
-    handler::{self, Handler, METRICS_PORT},
+    dapr::{self, Program},
+    handler::{self, Handler, METRICS_PORT, Native},
     names,
     plan::{Plan, Settings, any_bus, any_sink, checked_topic},
     problem::Problem,
-    scale::{self, KafkaReader},
+    scale::{self, Group, KafkaReader},
     secrets::Secrets,
     sink::Address,
 };
@@ -137,6 +138,7 @@ fn handler(
     if spec.subscribers.is_empty() {
         return Err(Problem::subscribers("spec.subscribers: Required value: no subscriber found"));
     }
+    let program = Program::of(trigger)?;
     let bus = world.bus.as_ref().map_err(Clone::clone)?;
     let mut secrets = Secrets::default();
     let reading = bus.reading();
@@ -164,18 +166,26 @@ fn handler(
             invalid.subscriber, invalid.reason
         ))
     })?;
+    if program == Program::Dapr {
+        plan.notes.extend(dapr::ignored(dapr::trigger::unused(spec)));
+        let consumer = dapr::trigger::consumer(&trigger.namespace().unwrap_or_default(), &trigger.name_any());
+        // Every event counts for every condition (BUG-E37).
+        let remembers = config.inputs.len() > 1;
+        let scale = scaling(bus, &config, Group::OfAll(&consumer), remembers, &mut plan.notes)?;
+        let serving = dapr::trigger::serving(trigger, bus, &config, scale, settings)?;
+        return Ok(Handler { name: function, image: settings.dapr_trigger_image.clone(), serving });
+    }
     let remembers = config.legacy_semantics || conditions.iter().any(remembers);
-    Ok(Handler {
-        name: function,
-        image: settings.trigger_image.clone(),
-        scale: scaling(bus, &config, remembers, &mut plan.notes)?,
+    let native = Native {
+        scale: scaling(bus, &config, Group::OfEach(&name), remembers, &mut plan.notes)?,
         config: handler::config(&config)?,
         port: METRICS_PORT,
         visibility: "None".to_owned(),
         secrets,
         log_filter: handler::log_filter(spec.log_level.as_deref()),
         otlp_endpoint: settings.otlp_endpoint.clone(),
-    })
+    };
+    Ok(Handler { name: function, image: settings.trigger_image.clone(), serving: native.serving() })
 }
 
 /// Whether a condition is decided by more than the event that comes.
@@ -204,6 +214,7 @@ fn subscribers(trigger: &Trigger, world: &World, plan: &mut Plan) -> Result<Vec<
 fn scaling(
     bus: &Found,
     config: &Config,
+    group: Group,
     remembers: bool,
     notes: &mut Vec<NewCondition>,
 ) -> Result<ScaleOptions, Problem> {
@@ -220,18 +231,13 @@ fn scaling(
     match scaling {
         Scaling::JetStream(option) => {
             let stream = bus.spec.jet_stream.as_ref().and_then(|bus| bus.stream.as_deref());
-            scale::by_jetstream(option, (&topics, &config.name, stream), &path, most)
+            scale::by_jetstream(option, (&topics, group, stream), &path, most)
         }
         Scaling::Kafka(option) => {
             let Some(kafka) = &bus.spec.kafka else { return Ok(scale::one()) };
             let sasl = kafka.sasl_username.is_some().then(|| scale::sasl(mechanism(kafka.sasl_mechanism.as_deref())));
-            let reader = KafkaReader {
-                brokers: &kafka.brokers,
-                topics: &topics,
-                group: &config.name,
-                sasl,
-                tls: kafka.tls.is_some(),
-            };
+            let reader =
+                KafkaReader { brokers: &kafka.brokers, topics: &topics, group, sasl, tls: kafka.tls.is_some() };
             scale::by_kafka(option, &reader, &path, most)
         }
     }

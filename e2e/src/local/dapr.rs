@@ -46,6 +46,12 @@ impl Part for Dapr {
             ["sender", "target", "pub", "sub"]
                 .map(|name| Image::of_program(format!("functions-framework/{name}:{version}"), &functions.join(name))),
         );
+        let handlers = parts::EVENT_HANDLERS.built()?;
+        // What EventSources and Triggers name that ask for Dapr.
+        images.extend(
+            ["eventsource-handler", "trigger-handler"]
+                .map(|name| Image::of_program(format!("openfunction/{name}:v4"), &handlers.join(name))),
+        );
         Ok(images)
     }
 

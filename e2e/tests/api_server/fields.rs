@@ -25,6 +25,7 @@ const VARIANTS: &[&[&str]] = &[
         "spec.kafka.brokers?",
         "spec.redisStreams",
         ".list",
+        "spec.kafka{}.tls",
     ],
     &[
         "revisionPolicy.tagPolicy",
@@ -36,6 +37,7 @@ const VARIANTS: &[&[&str]] = &[
         "spec.kafka.brokers?",
         "spec.redisStreams",
         ".stream",
+        ".disableTls",
     ],
     &[
         "revisionPolicy.onlySourceSubPath",
@@ -49,6 +51,7 @@ const VARIANTS: &[&[&str]] = &[
         "spec.jetStream",
         "spec.kafka.brokers?",
         ".list",
+        ".disableTls",
     ],
     &[
         "revisionPolicy.tagPolicy",
@@ -60,6 +63,7 @@ const VARIANTS: &[&[&str]] = &[
         "spec.jetStream",
         "spec.redisStreams",
         ".list",
+        ".disableTls",
     ],
 ];
 

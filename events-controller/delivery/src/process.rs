@@ -1,6 +1,7 @@
 //! A process, from the command line to the last delivery.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -8,13 +9,13 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
 use clap::{CommandFactory, FromArgMatches, Parser};
 use event_bus::bus::Bus;
 use openfunction_telemetry::Telemetry;
 use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{net::TcpListener, signal::unix, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -30,6 +31,9 @@ struct Arguments {
     /// The configuration itself, instead of a file.
     #[arg(long, env = "CONFIG", value_name = "JSON")]
     config: Option<String>,
+    /// A bus and topics that are kept there; then the process ends. For handlers that do not see to it, as those of Dapr.
+    #[arg(long, env = "KEEP_TOPICS", value_name = "JSON")]
+    keep_topics: Option<String>,
     /// Address of /metrics, /live and /ready.
     #[arg(long, env = "METRICS_ADDRESS", default_value = "[::]:8080")]
     metrics_address: SocketAddr,
@@ -117,6 +121,21 @@ pub fn schema<C: JsonSchema>() -> String {
 }
 
 async fn serve<W: Work>(arguments: Arguments) -> anyhow::Result<()> {
+    let (mut term, mut interrupt) =
+        (unix::signal(unix::SignalKind::terminate())?, unix::signal(unix::SignalKind::interrupt())?);
+    let told = async {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    if let Some(topics) = &arguments.keep_topics {
+        let topics: Topics = serde_json::from_str(topics).context("--keep-topics")?;
+        return tokio::select! {
+            () = topics.keep() => Ok(()),
+            () = told => Err(anyhow!("told to stop before every topic was kept")),
+        };
+    }
     let metrics = Arc::new(Metrics::new(W::METRICS)?);
     let stop = CancellationToken::new();
     let listener = TcpListener::bind(arguments.metrics_address).await;
@@ -126,13 +145,8 @@ async fn serve<W: Work>(arguments: Arguments) -> anyhow::Result<()> {
         .route("/live", get(|| async { "live\n" }))
         .route("/ready", get(ready))
         .with_state(metrics.clone());
-    let (mut term, mut interrupt) =
-        (unix::signal(unix::SignalKind::terminate())?, unix::signal(unix::SignalKind::interrupt())?);
     let signals = async {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        told.await;
         info!("stopping");
         stop.cancel();
         // Until it has drained.
@@ -211,6 +225,35 @@ pub async fn connected(
             () = sleep(PAUSE) => {}
             () = stop.cancelled() => return None,
         }
+    }
+}
+
+/// Topics that shall be there before those read and write them who cannot make them, as Dapr cannot on JetStream.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Topics {
+    /// Where they are.
+    pub bus: event_bus::config::Config,
+    /// Their names.
+    pub topics: BTreeSet<String>,
+}
+
+impl Topics {
+    /// Returns when all are kept, however long that takes.
+    async fn keep(&self) {
+        while let Err(error) = self.kept().await {
+            warn!("{error}");
+            sleep(PAUSE).await;
+        }
+        info!(topics = ?self.topics, "kept");
+    }
+
+    async fn kept(&self) -> Result<(), event_bus::bus::Error> {
+        let bus = self.bus.connect().await?;
+        for topic in &self.topics {
+            bus.keep(topic).await?;
+        }
+        Ok(())
     }
 }
 

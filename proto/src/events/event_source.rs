@@ -91,6 +91,10 @@ pub struct EventSourceSpec {
 /// A Kafka topic to read.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!(has(self.tls) && has(self.disableTls) && self.disableTls)").field_path(".disableTls")
+        .reason(Reason::FieldValueInvalid).message("must not be true where tls is set"),
+)]
 pub struct Kafka {
     /// Addresses of the brokers, separated by commas.
     #[schemars(length(min = 1, max = 4096))]
@@ -114,15 +118,27 @@ pub struct Kafka {
     #[schemars(extend("enum" = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sasl_mechanism: Option<String>,
-    /// Connects by TLS; an empty object trusts the public authorities. (addition)
+    /// Connects by TLS; an empty object trusts the public authorities. Absent, it is spoken where `authRequired` is true,
+    /// as in OpenFunction 1.x. (addition)
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+    /// Whether TLS is not spoken though `authRequired` is true: whoever is on the way can read the password. (addition)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disable_tls: Option<bool>,
     /// Largest message in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_message_bytes: Option<i64>,
     /// How the handler is scaled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale_option: Option<KafkaScaleOption>,
+}
+
+impl Kafka {
+    /// TLS that is spoken, if it is.
+    pub fn tls(&self) -> Option<Tls> {
+        let is_implied = self.auth_required && self.disable_tls != Some(true);
+        self.tls.clone().or(is_implied.then(Tls::default))
+    }
 }
 
 /// How the handler of a Kafka topic is scaled.

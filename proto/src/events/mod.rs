@@ -1,5 +1,9 @@
 //! Group `events.openfunction.io`: EventSource, EventBus, ClusterEventBus and Trigger.
 
+/// Annotation of an EventSource or Trigger that says what its handlers are: `native`, which is meant when it is absent, for
+/// programs of our own, or `dapr` for functions that Dapr calls, as in OpenFunction 1.x. (addition, goals Q31)
+pub const HANDLER: &str = "openfunction.io/event-handler";
+
 mod event_bus;
 mod event_source;
 mod secret;

@@ -337,6 +337,72 @@ async fn e23_e31_what_the_original_has_made_is_taken_over() {
     end(running).await;
 }
 
+/// Q31: by an annotation handlers are those of Dapr, with the names of the original.
+#[tokio::test(flavor = "multi_thread")]
+async fn ev16_handlers_are_those_of_dapr_while_the_annotation_says_so() {
+    let world = World::new().await;
+    world.install_api(&["dapr.io", "keda.sh"]).await;
+    let _stand_in = StandIn::start(&world);
+    let running = start(&world, EVERY).await;
+    world.apply_object(&object("EventBus", "depot", jetstream("nats://nats:4222"))).await;
+    let sink = json!({"uri": "http://127.0.0.1"});
+    let of_kafka = json!({"eventBus": "depot", "sink": sink, "kafka": {"scan": kafka()}});
+    let mut source = object("EventSource", "parcels", of_kafka);
+    let subscribers = json!([{"condition": "scan", "sink": sink}, {"condition": "scan", "topic": "totals"}]);
+    let inputs = json!({"scan": {"eventSource": "parcels", "event": "scan"}});
+    let mut trigger =
+        object("Trigger", "totals", json!({"eventBus": "depot", "inputs": inputs, "subscribers": subscribers}));
+    let component = json!({"apiVersion": "dapr.io/v1alpha1", "kind": "Component"});
+    let components = api_of(&world.client, &component, "shop").await;
+    let there = async || -> BTreeSet<String> {
+        let names = components.list_metadata(&ListParams::default()).await.unwrap().items;
+        // Without the hash of what they are.
+        names.iter().map(|of| of.name_any().rsplit_once('-').unwrap().0.to_owned()).collect()
+    };
+    for object in [&mut source, &mut trigger] {
+        object["metadata"]["annotations"] = json!({"openfunction.io/event-handler": "dapr"});
+        world.apply_object(object).await;
+    }
+    world.summary::<EventSource>("parcels", "Ready").await;
+    world.summary::<Trigger>("totals", "Ready").await;
+    let expected = [
+        "esw-parcels-kafka-scan-bindings-esc-kafka-scan",
+        "esw-parcels-kafka-scan-bindings-ts-parcels-shop",
+        "esw-parcels-kafka-scan-pubsub-ebfes-parcels",
+        "t-totals-bindings-ts-totals-shop",
+        "t-totals-pubsub-ebft-totals",
+    ];
+    assert_eq!(there().await, expected.map(str::to_owned).into());
+    let images = async || {
+        let functions = ["esw-parcels-kafka-scan", "t-totals"].map(|name| world.function(name));
+        futures::future::join_all(functions).await.into_iter().map(|of| of.spec.image).collect::<Vec<_>>()
+    };
+    assert_eq!(images().await, ["openfunction/eventsource-handler:v4", "openfunction/trigger-handler:v4"]);
+
+    // One that is neither takes nothing away.
+    let said = |value: Value| json!({"metadata": {"annotations": {"openfunction.io/event-handler": value}}});
+    world.patch::<EventSource>("parcels", said(json!("knative"))).await;
+    let (reason, message) = eventually("it is told", || async {
+        let told = world.api::<EventSource>().get("parcels").await.unwrap().told();
+        let last = told.last().filter(|last| last.type_ == "Error")?;
+        Some((last.reason.clone()?, last.message.clone()?))
+    })
+    .await;
+    assert_eq!(reason, "ErrorConfiguration");
+    assert!(message.starts_with("metadata.annotations[openfunction.io/event-handler]: "), "{message}");
+    assert_eq!(there().await.len(), expected.len());
+
+    world.patch::<EventSource>("parcels", said(Value::Null)).await;
+    world.patch::<Trigger>("totals", said(json!("native"))).await;
+    eventually("the components have gone", || async { there().await.is_empty().then_some(()) }).await;
+    world.is_told("t-totals", "/subscribers/1/topic", &json!("totals")).await;
+    world.is_told("esw-parcels-kafka-scan", "/events/scan/topic", &json!("shop-parcels-scan")).await;
+    world.summary::<EventSource>("parcels", "Ready").await;
+    let handler = world.function("esw-parcels-kafka-scan").await.spec.serving.unwrap();
+    assert!(handler.outputs.is_empty() && handler.pubsub.is_empty() && handler.workload_type.is_none());
+    end(running).await;
+}
+
 /// The manifests of the mission's chapter on events: each makes what it did, whether its brokers are there or not.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_examples_of_events_become_handlers() {

@@ -13,7 +13,7 @@ use kube::{
 };
 use openfunction_proto::{
     core::Function,
-    events::{EventSource, Trigger},
+    events::{EventSource, HANDLER, Trigger},
 };
 use serde_json::{Value, json};
 
@@ -143,9 +143,15 @@ async fn of_many_random_event_sources_and_triggers_each_has_handlers_or_a_reason
     let all = from_environment("EVENT_OBJECTS").unwrap_or(OBJECTS);
     buses(&world).await;
     let mut dice = Dice(from_environment("SEED").unwrap_or(7) as u64);
-    let objects = (0..all).map(|index| match index % 2 {
-        0 => object("EventSource", &format!("s{index:04}"), source(&mut dice)),
-        _ => object("Trigger", &format!("t{index:04}"), trigger(&mut dice)),
+    let objects = (0..all).map(|index| {
+        let mut object = match index % 2 {
+            0 => object("EventSource", &format!("s{index:04}"), source(&mut dice)),
+            _ => object("Trigger", &format!("t{index:04}"), trigger(&mut dice)),
+        };
+        if dice.roll(4) == 0 {
+            object["metadata"]["annotations"][HANDLER] = dice.mostly(&["dapr"], "knative").into();
+        }
+        object
     });
     let objects: Vec<_> = objects.collect();
     let running = world.start(Which::Events).await;

@@ -12,7 +12,8 @@ use e2e::{
     local::{cluster::Cluster, git::NAMESPACE},
 };
 
-fn in_pod(broker: &str, command: &[&str]) -> Command {
+/// A command in the pod of a broker.
+pub fn in_pod(broker: &str, command: &[&str]) -> Command {
     let mut kubectl = Cluster::here().unwrap().kubectl();
     kubectl.args(["-n", NAMESPACE, "exec", "-i", &format!("deployment/{broker}"), "--"]).args(command);
     kubectl

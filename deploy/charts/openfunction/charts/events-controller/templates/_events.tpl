@@ -4,6 +4,10 @@
   value: {{ .Values.handlers.sourceImage | default (include "openfunction.image" (list $settings . "event-source")) | quote }}
 - name: EVENT_TRIGGER_IMAGE
   value: {{ .Values.handlers.triggerImage | default (include "openfunction.image" (list $settings . "event-trigger")) | quote }}
+- name: DAPR_EVENT_SOURCE_IMAGE
+  value: {{ .Values.handlers.dapr.sourceImage | quote }}
+- name: DAPR_EVENT_TRIGGER_IMAGE
+  value: {{ .Values.handlers.dapr.triggerImage | quote }}
 - name: CLUSTER_DOMAIN
   value: {{ .Values.global.clusterDomain | quote }}
 - name: FIND_SINK_HOSTS
