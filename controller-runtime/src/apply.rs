@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 use self::refusals::Refusals;
 use crate::{
     backoff::{self, LONGEST_PAUSE},
-    client::told,
+    client::{objects, told},
     contained::{self, Difference},
     driver::Failure,
     names,
@@ -260,10 +260,7 @@ impl Applier {
         let (resource, key) = identity(&wanted)?;
         let (wanted, hash) = self.stamped(wanted);
         let mut wanted_json = to_json(&wanted);
-        let api: Api<DynamicObject> = match &key.namespace {
-            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
-            None => Api::all_with(self.client.clone(), &resource),
-        };
+        let api = objects(&self.client, &resource, key.namespace.as_deref());
         let failed =
             |source| ApplyError::Api { kind: key.kind.clone(), name: key.name.clone(), source: Box::new(source) };
         let seen = live.and_then(version_of);

@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kube::{Client, Config, Resource, api::GetParams, client::ClientBuilder};
+use kube::{
+    Api, Client, Config, Resource,
+    api::{ApiResource, DynamicObject, GetParams},
+    client::ClientBuilder,
+};
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
@@ -57,6 +61,14 @@ impl Clients {
             work: ClientBuilder::try_from(work)?.with_layer(&counting).build(),
             lease: ClientBuilder::try_from(lease)?.build(),
         })
+    }
+}
+
+/// Objects of a kind in a namespace, or of all without one.
+pub fn objects(client: &Client, resource: &ApiResource, namespace: Option<&str>) -> Api<DynamicObject> {
+    match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
+        None => Api::all_with(client.clone(), resource),
     }
 }
 

@@ -11,9 +11,9 @@ use futures::{Stream, StreamExt, stream::BoxStream};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
-    Api, Client, ResourceExt,
+    Client, ResourceExt,
     api::{Patch, PatchParams},
-    core::{ApiResource, DynamicObject, PartialObjectMeta, PartialObjectMetaExt},
+    core::{ApiResource, PartialObjectMeta, PartialObjectMetaExt},
     runtime::{
         Controller,
         controller::{self, Action},
@@ -26,7 +26,7 @@ use tracing::{Instrument, debug, info_span, warn};
 
 use crate::{
     backoff,
-    client::describe,
+    client::{describe, objects},
     conditions::{self, NewCondition},
     events::Events,
     metrics::Metrics,
@@ -167,11 +167,7 @@ impl Driver {
         K: Watched,
     {
         let object = &report.object;
-        let (namespace, resource) = (object.namespace.as_deref(), ApiResource::erase::<K>(&()));
-        let api: Api<DynamicObject> = match namespace {
-            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
-            None => Api::all_with(self.client.clone(), &resource),
-        };
+        let api = objects(&self.client, &ApiResource::erase::<K>(&()), object.namespace.as_deref());
         let Some(live) = api.get_opt(&object.name).await? else { return Ok(()) };
         // The watch knows what is wrong, reading again tells also where; and it may be mended by now.
         let wrong = match serde_json::to_value(&live).map(serde_path_to_error::deserialize::<_, K>) {
@@ -201,7 +197,7 @@ impl Driver {
             }
         };
         let status = json!({
-            "apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": { "name": object.name, "namespace": namespace },
+            "apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": { "name": object.name, "namespace": object.namespace },
             "status": { "conditions": conditions },
         });
         // A manager of its own: applying as ourselves would take every other field of ours away.

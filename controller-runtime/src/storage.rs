@@ -4,14 +4,14 @@
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
-    Api, Client, Resource,
-    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams},
+    Client, Resource,
+    api::{ApiResource, ListParams, Patch, PatchParams},
 };
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::json;
 use tracing::info;
 
-use crate::client::get_part;
+use crate::client::{get_part, objects};
 
 /// Objects in one answer of the API server.
 const PAGE: u32 = 500;
@@ -80,7 +80,7 @@ pub async fn migrate(client: &Client, manager: &str, name: &str) -> kube::Result
         kind: spec.names.kind,
         plural: spec.names.plural,
     };
-    let all: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+    let all = objects(client, &resource, None);
     let (mut page, mut written) = (ListParams::default().limit(PAGE), 0);
     loop {
         let listed = all.list_metadata(&page).await?;
@@ -88,10 +88,7 @@ pub async fn migrate(client: &Client, manager: &str, name: &str) -> kube::Result
         stream::iter(listed.items.into_iter().map(|object| object.metadata))
             .map(Ok)
             .try_for_each_concurrent(AT_ONCE, async |object| {
-                let api: Api<DynamicObject> = match &object.namespace {
-                    Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-                    None => all.clone(),
-                };
+                let api = objects(client, &resource, object.namespace.as_deref());
                 let name = object.name.unwrap_or_default();
                 match api.patch_status(&name, &PatchParams::default(), &Patch::Merge(json!({}))).await {
                     Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use controller_runtime::{
     apply::{APPLIED_PREFIX, Applier, ApplyError, Converged, adopt},
     children::{self, dynamic},
-    client::describe,
+    client::{describe, objects},
     conditions::NewCondition,
     contained,
     events::{About, EventType, Events},
@@ -340,8 +340,7 @@ impl Context {
     async fn is_present<K: Conditioned>(&self, object: &K) -> Result<bool, ApplyError> {
         let name = object.name_any();
         let resource = ApiResource::erase::<K>(&());
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(self.client.clone(), &object.namespace().unwrap_or_default(), &resource);
+        let api = objects(&self.client, &resource, object.namespace().as_deref());
         let live = api.get_metadata_opt(&name).await;
         let live =
             live.map_err(|source| ApplyError::Api { kind: resource.kind.clone(), name, source: Box::new(source) })?;

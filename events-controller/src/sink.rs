@@ -26,6 +26,7 @@ use openfunction_proto::{
 use reqwest::Url;
 use serde_json::Value;
 use tokio::sync::{broadcast, watch};
+use tokio_stream::wrappers::BroadcastStream;
 use tokio_util::task::TaskTracker;
 
 use crate::problem::Problem;
@@ -151,7 +152,8 @@ impl Sinks {
 
     /// Keys of objects whose address may be another; `None` if it is not known which.
     pub fn changes(&self) -> impl Stream<Item = Option<String>> + Send + use<> {
-        tokio_stream(self.changed.subscribe())
+        // One that has lagged behind does not know which.
+        BroadcastStream::new(self.changed.subscribe()).map(Result::ok)
     }
 
     /// The URL of a sink of an object in a namespace; `path` is that of the sink in the object.
@@ -259,16 +261,6 @@ impl Sinks {
         self.watches.spawn(watch.run());
         seen
     }
-}
-
-fn tokio_stream(receiver: broadcast::Receiver<String>) -> impl Stream<Item = Option<String>> + Send {
-    futures::stream::unfold(receiver, |mut receiver| async move {
-        match receiver.recv().await {
-            Ok(key) => Some((Some(key), receiver)),
-            Err(broadcast::error::RecvError::Lagged(_)) => Some((None, receiver)),
-            Err(broadcast::error::RecvError::Closed) => None,
-        }
-    })
 }
 
 /// Follows the objects of a place.

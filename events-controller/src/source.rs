@@ -212,12 +212,11 @@ impl<'a> Common<'a> {
             bus,
         };
         config.check().map_err(|invalid| {
-            // The field of the file; those behind the kind have the same words here. Of a schedule the reason names it.
+            // The field of the file; those behind the kind have the same words here.
             let field = invalid.field.rsplit_once("from.").map_or("", |(_, field)| field);
-            let field = field.split_once('.').map_or(if kind == "cron" { "" } else { field }, |(_, field)| field);
-            let separator = if field.is_empty() { "." } else { ": " };
+            let field = field.split_once('.').map_or(field, |(_, field)| field);
             let dot = if field.is_empty() { "" } else { "." };
-            Problem::configuration(format!("{path}{dot}{field}{separator}{}", invalid.reason))
+            Problem::configuration(format!("{path}{dot}{field}: {}", invalid.reason))
         })?;
         if self.program == Program::Dapr {
             let event = dapr::source::Event {

@@ -1,12 +1,12 @@
 //! Conditions of the kinds of events: one of each type (BUG-E31), and the last one is the summary that `kubectl get`
 //! shows.
 
-use controller_runtime::{apply::ApplyError, conditions::NewCondition, status_api};
+use controller_runtime::{apply::ApplyError, client::objects, conditions::NewCondition, status_api};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{
-    Api, Client, Resource, ResourceExt,
-    api::{DynamicObject, Patch, PatchParams},
+    Client, Resource, ResourceExt,
+    api::{Patch, PatchParams},
     core::ApiResource,
 };
 use openfunction_proto::{
@@ -135,10 +135,7 @@ pub async fn write<K: Conditioned>(
         return Ok(false);
     }
     let (name, resource) = (object.name_any(), ApiResource::erase::<K>(&()));
-    let api: Api<DynamicObject> = match object.namespace() {
-        Some(namespace) => Api::namespaced_with(client.clone(), &namespace, &resource),
-        None => Api::all_with(client.clone(), &resource),
-    };
+    let api = objects(client, &resource, object.namespace().as_deref());
     let patch = json!({
         "metadata": { "resourceVersion": object.resource_version() },
         "status": { "conditions": conditions, "observedGeneration": object.meta().generation },

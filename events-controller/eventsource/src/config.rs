@@ -275,7 +275,9 @@ impl Config {
                     return invalid(field("from.kafka.topics"), "Required value".into());
                 }
                 From::Cron(cron) => {
-                    Schedule::parse(cron).map_err(|reason| Invalid { field: field("from.cron"), reason })?;
+                    let wrong =
+                        |Invalid { field: of, reason }| Invalid { field: field(&format!("from.cron.{of}")), reason };
+                    Schedule::parse(cron).map_err(wrong)?;
                 }
                 From::Mqtt(mqtt) if mqtt.qos > 2 => {
                     return invalid(field("from.mqtt.qos"), format!("Invalid value: {}: must be 0, 1 or 2", mqtt.qos));

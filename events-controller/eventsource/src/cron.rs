@@ -11,7 +11,7 @@ use event_delivery::take::Origin;
 use futures::{FutureExt, future::BoxFuture};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
-use crate::config::Cron;
+use crate::config::{Cron, Invalid};
 
 /// A schedule in its time zone.
 #[derive(Clone, Debug)]
@@ -27,23 +27,31 @@ enum When {
     Pattern(Box<Pattern>),
 }
 
+/// A schedule without the time zone before it, and that.
+pub fn zone_and_times(schedule: &str) -> (Option<&str>, &str) {
+    let text = schedule.trim();
+    match text.strip_prefix("CRON_TZ=").or_else(|| text.strip_prefix("TZ=")) {
+        Some(rest) => rest.split_once(' ').map_or((Some(rest), ""), |(zone, rest)| (Some(zone), rest.trim())),
+        None => (None, text),
+    }
+}
+
 impl Schedule {
     /// Reads what Dapr's binding understands: five or six fields, `@every <duration>`, `@daily` and its like, and
     /// `CRON_TZ=<zone>` before them.
     ///
     /// # Errors
     /// The field, and what is wrong.
-    pub fn parse(cron: &Cron) -> Result<Self, String> {
-        let text = cron.schedule.trim();
-        let (of_text, text) = match text.strip_prefix("CRON_TZ=").or_else(|| text.strip_prefix("TZ=")) {
-            Some(rest) => rest.split_once(' ').map_or((Some(rest), ""), |(zone, rest)| (Some(zone), rest.trim())),
-            None => (None, text),
-        };
+    pub fn parse(cron: &Cron) -> Result<Self, Invalid> {
+        let (of_text, text) = zone_and_times(&cron.schedule);
+        let invalid = |field: &str, reason| Invalid { field: field.to_owned(), reason };
         let zone = match cron.time_zone.as_deref().or(of_text) {
             None => TimeZone::UTC,
-            Some(name) => TimeZone::get(name).map_err(|error| format!("timeZone: Invalid value: {error}"))?,
+            Some(name) => {
+                TimeZone::get(name).map_err(|error| invalid("timeZone", format!("Invalid value: {error}")))?
+            }
         };
-        let wrong = |reason: String| format!("schedule: Invalid value: {:?}: {reason}", cron.schedule);
+        let wrong = |reason: String| invalid("schedule", format!("Invalid value: {:?}: {reason}", cron.schedule));
         let when = match text.strip_prefix("@every") {
             Some(duration) => {
                 let duration: SignedDuration =
@@ -167,7 +175,7 @@ impl Receipt for Nothing {
 ///
 /// # Errors
 /// The field, and what is wrong.
-pub fn origin(name: &str, cron: &Cron) -> Result<Arc<dyn Origin>, String> {
+pub fn origin(name: &str, cron: &Cron) -> Result<Arc<dyn Origin>, Invalid> {
     let schedule = Schedule::parse(cron)?;
     Ok(Arc::new(Clock { name: name.to_owned(), schedule, deadline: cron.starting_deadline }))
 }
@@ -176,7 +184,7 @@ pub fn origin(name: &str, cron: &Cron) -> Result<Arc<dyn Origin>, String> {
 mod tests {
     use super::*;
 
-    fn next(schedule: &str, zone: Option<&str>, after: &str) -> Result<String, String> {
+    fn next(schedule: &str, zone: Option<&str>, after: &str) -> Result<String, Invalid> {
         let (schedule, time_zone) = (schedule.to_owned(), zone.map(str::to_owned));
         let schedule = Schedule::parse(&Cron { schedule, time_zone, starting_deadline: Duration::ZERO })?;
         Ok(schedule.next(after.parse().unwrap()).unwrap().to_string())
@@ -206,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_schedule_that_is_none_is_refused_with_the_reason() {
-        let reason = |schedule: &str, zone| next(schedule, zone, "2026-03-01T00:00:00Z").unwrap_err();
+        let reason = |schedule: &str, zone| next(schedule, zone, "2026-03-01T00:00:00Z").unwrap_err().to_string();
         for schedule in ["", "every day", "* * *", "61 * * * *", "@every", "@every 0s", "@every -5s", "0 0 30 2 *"] {
             assert!(reason(schedule, None).starts_with("schedule: Invalid value: "), "{schedule}");
         }

@@ -120,7 +120,7 @@ fn origins(config: &Config, name: &str, event: &EventConfig) -> anyhow::Result<V
             one(foreign(name.to_owned(), &redis.key, &redis.group, broker))
         }
         From::RedisList(redis) => one(Arc::new(List::new(name, redis, config.in_flight, config.redelivery))),
-        From::Cron(schedule) => one(cron::origin(name, schedule).map_err(anyhow::Error::msg)?),
+        From::Cron(schedule) => one(cron::origin(name, schedule)?),
         From::Mqtt(mqtt) => one(mqtt::origin(name, mqtt, config.in_flight)),
         From::Webhook(_) | From::GitHub(_) | From::GitLab(_) | From::S3(_) => Vec::new(),
     })

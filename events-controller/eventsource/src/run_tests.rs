@@ -39,7 +39,7 @@ fn a_configuration_that_makes_no_sense_is_refused_with_the_field() {
     let refused = |event: Value| config(json!({"one": event})).check().unwrap_err().to_string();
     let cron = json!({"cron": {"schedule": "never"}});
     assert!(
-        refused(json!({"topic": "t", "from": cron})).starts_with("events[\"one\"].from.cron: schedule: Invalid value")
+        refused(json!({"topic": "t", "from": cron})).starts_with("events[\"one\"].from.cron.schedule: Invalid value")
     );
     assert!(refused(json!({"from": {"webhook": {}}})).starts_with("events[\"one\"].topic: Required value"));
     let path = json!({"topic": "t", "from": {"webhook": {"path": "one"}}});

@@ -1,5 +1,6 @@
 //! The handler of an event of an EventSource (events §8, §15).
 
+use event_source::cron::zone_and_times;
 use openfunction_proto::{
     core::{ComponentSpec, ScaleOptions, ServingImpl},
     events::{Cron, EventSourceSpec, Kafka, Mqtt, Tls},
@@ -114,7 +115,8 @@ fn kafka(kafka: &Kafka, group: &str, path: &str) -> Result<(ComponentSpec, Scale
 
 fn cron(cron: &Cron) -> ComponentSpec {
     let zone = cron.time_zone.as_deref().filter(|zone| !zone.is_empty());
-    let schedule = zone.map_or_else(|| cron.schedule.clone(), |zone| format!("CRON_TZ={zone} {}", cron.schedule));
+    let in_zone = |zone| format!("CRON_TZ={zone} {}", zone_and_times(&cron.schedule).1);
+    let schedule = zone.map_or_else(|| cron.schedule.clone(), in_zone);
     Component::default().set("schedule", schedule).of("bindings.cron")
 }
 

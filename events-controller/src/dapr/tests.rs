@@ -138,9 +138,15 @@ fn the_configuration_is_byte_for_byte_that_of_the_original() {
 fn a_clock_and_mqtt_are_components_too() {
     let reference = json!({"name": "certs", "key": "ca.crt"});
     let serving = |spec: Value| first(&source(spec));
-    let clock =
-        serving(json!({"eventBus": "depot", "cron": {"c": {"schedule": "@every 5s", "timeZone": "Europe/Vienna"}}}));
-    assert_eq!(settings(&clock["bindings"]["esc-cron-c"]), json!({"schedule": "CRON_TZ=Europe/Vienna @every 5s"}));
+    let clock = |of: Value| {
+        let clock = serving(json!({"eventBus": "depot", "cron": {"c": of}}));
+        settings(&clock["bindings"]["esc-cron-c"])["schedule"].clone()
+    };
+    assert_eq!(clock(json!({"schedule": "@every 5s"})), "@every 5s");
+    assert_eq!(clock(json!({"schedule": "@every 5s", "timeZone": "Europe/Vienna"})), "CRON_TZ=Europe/Vienna @every 5s");
+    // One zone, that of the field.
+    let twice = json!({"schedule": "CRON_TZ=Asia/Tokyo 0 9 * * *", "timeZone": "Europe/Vienna"});
+    assert_eq!(clock(twice), "CRON_TZ=Europe/Vienna 0 9 * * *");
     let mqtt = serving(
         json!({"eventBus": "depot", "mqtt": {"m": {"url": "tcp://m:1883", "topic": "t/#", "retain": true, "clientCert": "PEM",
         "tls": {"caCertSecretRef": reference}}}}),
