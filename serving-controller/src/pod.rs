@@ -78,6 +78,10 @@ pub fn template(valid: &Valid, world: &World, shape: Shape) -> Value {
 
 fn pod_spec(valid: &Valid, world: &World, shape: Shape) -> Map<String, Value> {
     let mut pod = valid.template.clone();
+    if valid.dapr == Mode::Standalone {
+        // They are in the pod of the proxy.
+        dapr::taken(valid, &mut pod);
+    }
     if let Some(name) = valid.serving.spec.image_credentials.as_ref().and_then(|credentials| credentials.name.clone()) {
         let secrets = pod.entry("imagePullSecrets").or_insert_with(|| json!([]));
         let secret = json!({ "name": name });

@@ -138,6 +138,7 @@ pub fn validate(serving: &Serving) -> Result<Valid<'_>, Invalid> {
             return Err(Invalid::Template(format!(".containers[{index}].name: Required value")));
         }
     }
+    dapr::validate_prepared(spec, &template)?;
     let scale = spec.scale_options.clone().unwrap_or_default();
     let keda = scale.keda.clone().unwrap_or_default();
     let listed = |path: &'static str, triggers: Vec<KedaTrigger>| {

@@ -8,6 +8,14 @@ use serde_json::Value;
 
 use crate::GoDuration;
 
+/// Annotation of a function's serving that says where Dapr's sidecar runs: once, beside a proxy (`standalone`, which is
+/// meant when it is absent), or in each pod (`sidecar`).
+pub const DAPR_SERVICE_MODE: &str = "openfunction.io/dapr-service-mode";
+
+/// Annotation of a function's serving with init containers of its template, separated by commas, that prepare what Dapr's
+/// sidecar reads: where that runs beside a proxy, they run there, before it. (addition)
+pub const DAPR_INIT_CONTAINERS: &str = "openfunction.io/dapr-init-containers";
+
 /// The spec of a Dapr Component. Fields that are newer than this version are kept and passed to Dapr.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

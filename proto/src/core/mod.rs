@@ -19,8 +19,9 @@ pub use build::{
 };
 pub use builder::{BuildFailure, Builder, BuilderOutput, BuilderSpec, BuilderStatus, is_over};
 pub use dapr::{
-    BulkSubscribe, CircuitBreaker, ComponentMetadata, ComponentPolicies, ComponentSpec, DaprInput, DaprOutput,
-    DaprTrigger, PolicyNames, Resiliency, ResiliencyPolicies, ResiliencyTargets, RetryPolicy, SecretKeyRef, State,
+    BulkSubscribe, CircuitBreaker, ComponentMetadata, ComponentPolicies, ComponentSpec, DAPR_INIT_CONTAINERS,
+    DAPR_SERVICE_MODE, DaprInput, DaprOutput, DaprTrigger, PolicyNames, Resiliency, ResiliencyPolicies,
+    ResiliencyTargets, RetryPolicy, SecretKeyRef, State,
 };
 pub use function::{
     Function, FunctionAddress, FunctionCondition, FunctionRouteStatus, FunctionSpec, FunctionStatus, RevisionDetected,

@@ -3,6 +3,7 @@
 
 mod components;
 mod jetstream;
+mod prepare;
 mod proxy;
 mod resiliency;
 
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 
 use controller_runtime::children;
 use kube::api::ObjectMeta;
-use openfunction_proto::core::{DaprTrigger, Serving, ServingImpl};
+use openfunction_proto::core::{DAPR_SERVICE_MODE as SERVICE_MODE, DaprTrigger, Serving, ServingImpl};
 use serde_json::Value;
 
 use crate::{
@@ -21,13 +22,12 @@ use crate::{
 
 pub use components::{COMPONENTS, Components, Types, components, mapped, speaks_of, store_type};
 pub use jetstream::scaler;
+pub use prepare::{taken, validate_prepared};
 pub use proxy::{PROXY, budget_of_proxy, has_relay, proxy, proxy_is_ready, relay, relay_port};
 pub use resiliency::{RESILIENCIES, resiliency, validate_retries};
 
 /// Annotation that switches Dapr on or off.
 pub const ENABLE: &str = "openfunction.io/enable-dapr";
-/// Annotation that says where Dapr's sidecar runs.
-pub const SERVICE_MODE: &str = "openfunction.io/dapr-service-mode";
 /// Annotation with the name by which Dapr knows the function.
 const APP_ID: &str = "dapr.io/app-id";
 /// Annotation with the protocol by which Dapr calls the function.

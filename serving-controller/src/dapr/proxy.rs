@@ -12,7 +12,7 @@ use kube::{ResourceExt, api::ObjectMeta};
 use openfunction_proto::core::DaprTrigger;
 use serde_json::{Value, json};
 
-use super::{APP_PORT, Mode, annotation, annotations, metadata, protocol, triggers};
+use super::{APP_PORT, Mode, annotation, annotations, metadata, protocol, taken, triggers};
 use crate::{budget::budget, context, engine::World, service::PORT, validate::Valid};
 
 /// Label of the proxy, with the Function that it is of.
@@ -53,6 +53,11 @@ pub fn proxy(valid: &Valid, world: &World, loaded: &[String]) -> Value {
     let mut container = container(valid, world, valid.port, &Target::of(valid, world));
     container["ports"] = json!([{"name": "function-port", "containerPort": valid.port, "protocol": "TCP"}]);
     let mut spec = json!({"containers": [container]});
+    let prepared = taken(valid, &mut valid.template.clone());
+    if !prepared.containers.is_empty() {
+        spec["initContainers"] = json!(prepared.containers);
+        spec["volumes"] = json!(prepared.volumes);
+    }
     if let Some(name) = valid.serving.spec.image_credentials.as_ref().and_then(|secret| secret.name.clone()) {
         spec["imagePullSecrets"] = json!([{ "name": name }]);
     }

@@ -171,3 +171,36 @@ fn tr11_events_of_a_function_with_requests_go_the_way_of_requests() {
     with_host["Host"] = json!("h");
     assert_eq!(serde_json::from_str::<Value>(known("HEADERS").unwrap().as_str().unwrap()).unwrap(), with_host);
 }
+
+#[test]
+fn what_prepares_for_the_sidecar_runs_where_it_does() {
+    let init = |name: &str, volume: &str| json!({"name": name, "image": "i", "volumeMounts": [{"name": volume, "mountPath": "/a"}]});
+    let template = json!({"volumes": [{"name": "keys"}, {"name": "shared"}, {"name": "own"}], "initContainers": [init("topics", "keys"), init("other", "shared"),
+        {"name": "more", "image": "i", "volumeMounts": [{"name": "shared", "mountPath": "/a"}]}],
+        "containers": [{"name": "function", "volumeMounts": [{"name": "own", "mountPath": "/a"}]}]});
+    let names = |list: &Value| -> Vec<String> {
+        list.as_array().into_iter().flatten().map(|item| item["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let rendered = |mode: &str| {
+        let annotations = json!({SERVICE_MODE: mode, "openfunction.io/dapr-init-containers": "topics, more"});
+        let case = with(
+            &annotations,
+            json!({"triggers": {"dapr": [{"name": "a", "type": "bindings.cron"}]}, "template": template}),
+        );
+        let pod = crate::pod::template(&case.valid(), &case.world(), crate::pod::Shape::PLAIN)["spec"].clone();
+        let proxy = proxy(&case.valid(), &case.world(), &[])["spec"]["template"]["spec"].clone();
+        [pod, proxy].map(|pod| (names(&pod["initContainers"]), names(&pod["volumes"])))
+    };
+    let text = |names: &[&str]| -> Vec<String> { names.iter().map(|name| (*name).to_owned()).collect() };
+    let of_function = (text(&["other"]), text(&["shared", "own"]));
+    assert_eq!(rendered("standalone"), [of_function, (text(&["topics", "more"]), text(&["keys", "shared"]))]);
+    let all = (text(&["topics", "other", "more"]), text(&["keys", "shared", "own"]));
+    assert_eq!(rendered("sidecar")[0], all);
+
+    let case = with(&json!({"openfunction.io/dapr-init-containers": "gone"}), json!({"template": template}));
+    let refused = crate::validate::validate(&case.serving).err().unwrap().to_string();
+    assert!(
+        refused.starts_with("spec.annotations[openfunction.io/dapr-init-containers]: Invalid value: \"gone\""),
+        "{refused}"
+    );
+}
