@@ -54,8 +54,8 @@ fn of_source(source: &EventSource) -> Option<Problem> {
     let EventSourceSpec { sink, dead_letter_sink, .. } = &source.spec;
     let sinks = [(sink, "spec.sink"), (dead_letter_sink, "spec.deadLetterSink")];
     let wrong = sinks.into_iter().find_map(|(of, path)| of_sink(of.as_ref(), path));
-    // One without any event, and what Dapr could and we cannot, was accepted, and is told by the condition (GAP-E02).
-    let checked = || source::check(source).filter(|problem| problem.reason != Problem::unsupported("").reason);
+    // One without any event, and what cannot be done here, was accepted, and is told by the condition (GAP-E02).
+    let checked = || source::check(source).filter(|problem| !problem.is_unsupported());
     wrong.or_else(|| checked().filter(|_| !source::events(&source.spec).is_empty()))
 }
 
@@ -66,7 +66,8 @@ fn of_trigger(trigger: &Trigger) -> Option<Problem> {
             .or_else(|| of_sink(subscriber.dead_letter_sink.as_ref(), &path("deadLetterSink")))
     });
     // One without subscribers was accepted, and is told by its condition.
-    sinks.or_else(|| trigger::check(trigger).filter(|_| !trigger.spec.subscribers.is_empty()))
+    let checked = || trigger::check(trigger).filter(|problem| !problem.is_unsupported());
+    sinks.or_else(|| checked().filter(|_| !trigger.spec.subscribers.is_empty()))
 }
 
 fn of_sink(sink: Option<&SinkSpec>, path: &str) -> Option<Problem> {

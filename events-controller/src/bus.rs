@@ -129,6 +129,11 @@ impl Found {
         }
     }
 
+    /// Whether its broker is JetStream, which keeps a consumer for each that reads a topic.
+    pub fn has_consumers(&self) -> bool {
+        self.spec.nats_streaming.is_some() || self.spec.jet_stream.is_some()
+    }
+
     /// How handlers of Triggers are scaled, if it is said.
     pub fn scaling(&self) -> Option<Scaling<'_>> {
         let EventBusSpec { nats_streaming, jet_stream, kafka, .. } = &self.spec;

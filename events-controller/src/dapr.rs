@@ -9,10 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use controller_runtime::conditions::NewCondition;
-use event_delivery::process::Topics;
+use event_delivery::process::{Topics, Wait};
 use kube::ResourceExt;
 use openfunction_proto::{
-    core::{ComponentSpec, DaprOutput, DaprTrigger, OPTIONS_IGNORED, Outputs, ScaleOptions, ServingImpl, Triggers},
+    core::{
+        ComponentSpec, DAPR_INIT_CONTAINERS as INIT_CONTAINERS, DAPR_SERVICE_MODE as SERVICE_MODE, DaprOutput,
+        DaprTrigger, OPTIONS_IGNORED, Outputs, ScaleOptions, ServingImpl, Triggers,
+    },
     events::{HANDLER, SinkSpec},
 };
 use serde::Serialize;
@@ -62,7 +65,8 @@ pub fn ignored(unused: Vec<String>) -> Option<NewCondition> {
     })
 }
 
-fn not_supported(path: &str, why: &str) -> Problem {
+/// What handlers of Dapr cannot.
+pub fn not_supported(path: &str, why: &str) -> Problem {
     Problem::unsupported(format!("{path}: {why}; remove annotation {HANDLER}, and the handler is one that can"))
 }
 
@@ -82,6 +86,10 @@ struct Parts {
     pubsub: BTreeMap<String, ComponentSpec>,
     /// Topics that it reads and writes.
     topics: BTreeSet<String>,
+    /// Consumers by the topics that they read.
+    consumers: BTreeMap<String, String>,
+    /// How many sinks it has.
+    sinks: usize,
 }
 
 impl Parts {
@@ -105,9 +113,30 @@ impl Parts {
         self.bindings.insert(key, Component::default().set("url", url).of("bindings.http"));
     }
 
-    fn has_output(&self, name: &str) -> bool {
-        let names = self.outputs.iter().filter_map(|output| output.dapr.as_ref()?.output_name.as_deref());
-        names.into_iter().any(|known| known == name)
+    /// A sink of several, with a component of its own (BUG-E28): the name of its output.
+    fn numbered_sink(&mut self, name: &str, mut key: String, url: &str) -> String {
+        self.sinks += 1;
+        let number = format!("-{}", self.sinks);
+        if self.sinks > 1 {
+            key += &number;
+        }
+        while self.bindings.contains_key(&key) {
+            key += &number;
+        }
+        let output = format!("{name}{number}");
+        self.sink(&output, key, url);
+        output
+    }
+
+    /// An output to a topic of the bus `key`, of which there is one for all who write it (BUG-E26): its name.
+    fn topic(&mut self, key: &str, topic: &str) -> String {
+        let output = format!("ebo-{topic}");
+        let mut names = self.outputs.iter().filter_map(|output| output.dapr.as_ref()?.output_name.as_deref());
+        if !names.any(|known| known == output) {
+            let type_ = self.pubsub.get(key).map_or_else(String::new, |component| component.type_.clone());
+            self.output(&output, (key, &type_), Some(topic));
+        }
+        output
     }
 
     fn input(&mut self, name: &str, component: (&str, &str), topic: Option<&str>) {
@@ -128,40 +157,54 @@ impl Parts {
         bus: Option<&Found>,
         settings: &Settings,
     ) -> Result<ServingImpl, Problem> {
-        let template = match bus {
-            Some(bus) => keeping(bus, self.topics, settings)?,
-            None => None,
-        };
+        // Nothing in the pod asks the API server: Dapr's sidecar is elsewhere.
+        let mut template = json!({"automountServiceAccountToken": false, "containers": [{"name": "function"}]});
+        let mut annotations = BTreeMap::from([(SERVICE_MODE.to_owned(), "standalone".to_owned())]);
+        if let Some(bus) = bus.filter(|bus| bus.spec.redis_streams.is_none()) {
+            keep_topics(&mut template, bus, self.topics, self.consumers, settings)?;
+            annotations.insert(INIT_CONTAINERS.to_owned(), TOPICS.to_owned());
+        }
         Ok(ServingImpl {
             triggers: Some(Triggers { dapr: self.inputs, ..Triggers::default() }),
             outputs: self.outputs,
             bindings: self.bindings,
             pubsub: self.pubsub,
+            annotations,
             params: [("CONFIG".to_owned(), fitting(encoded(config))?)].into(),
             scale_options: Some(scale),
             workload_type: Some("Deployment".to_owned()),
-            template,
+            template: Some(template),
             ..ServingImpl::default()
         })
     }
 }
 
-/// What is added to the pod of a handler, so that its topics are there before it starts: Dapr does not make those of
-/// JetStream.
-fn keeping(bus: &Found, topics: BTreeSet<String>, settings: &Settings) -> Result<Option<Value>, Problem> {
-    if bus.spec.redis_streams.is_some() {
-        return Ok(None);
-    }
-    let mut secrets = Secrets::default();
-    let topics = handler::config(&Topics { bus: bus.config(&mut secrets)?, topics })?;
-    let mut container = confined("topics");
+/// Name of the init container that makes topics.
+const TOPICS: &str = "topics";
+
+/// Has topics made, and limits of consumers changed, before Dapr's sidecar starts: it looks for the topics of JetStream
+/// once, and refuses a consumer with other limits.
+fn keep_topics(
+    pod: &mut Value,
+    bus: &Found,
+    topics: BTreeSet<String>,
+    consumers: BTreeMap<String, String>,
+    settings: &Settings,
+) -> Result<(), Problem> {
+    let (mut secrets, reading) = (Secrets::default(), bus.reading());
+    let topics = Topics {
+        bus: bus.config(&mut secrets)?,
+        topics,
+        consumers,
+        in_flight: reading.in_flight,
+        redelivery: reading.redelivery.map(Wait),
+    };
+    let mut container = confined(TOPICS);
     container["image"] = json!(settings.source_image);
-    container["env"] = json!([{"name": "KEEP_TOPICS", "value": topics}]);
-    // The function's own is as it is without this.
-    let mut pod = json!({"containers": [{"name": "function"}]});
-    secrets.mount(&mut pod, &mut container);
+    container["env"] = json!([{"name": "KEEP_TOPICS", "value": handler::config(&topics)?}]);
+    secrets.mount(pod, &mut container);
     pod["initContainers"] = json!([container]);
-    Ok(Some(pod))
+    Ok(())
 }
 
 /// What a program logs, as it was said.
@@ -177,5 +220,4 @@ fn encoded(config: &impl Serialize) -> String {
 }
 
 #[cfg(test)]
-#[path = "dapr/tests.rs"]
 mod tests;

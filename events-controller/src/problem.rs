@@ -19,9 +19,14 @@ impl Problem {
         Self { reason: "ErrorConfiguration", message: message.into(), is_passing: false }
     }
 
-    /// Something in the spec was possible with Dapr, and is not any more.
+    /// Something in the spec is right, and what runs handlers here cannot do it.
     pub fn unsupported(message: impl Into<String>) -> Self {
         Self { reason: "NotSupported", message: message.into(), is_passing: false }
+    }
+
+    /// Whether the spec is right all the same.
+    pub fn is_unsupported(&self) -> bool {
+        self.reason == Self::unsupported("").reason
     }
 
     /// There is no such bus.

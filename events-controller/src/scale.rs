@@ -94,26 +94,19 @@ pub fn sasl(mechanism: Mechanism) -> &'static str {
     }
 }
 
-/// As whom topics are read.
+/// As whom topics of Kafka are read.
 #[derive(Clone, Copy)]
 pub enum Group<'a> {
     /// As another for each topic, whose name is appended.
     OfEach(&'a str),
-    /// As one: a component of Dapr has one name.
+    /// As one: a component of Dapr has one group.
     OfAll(&'a str),
 }
 
 impl Group<'_> {
-    fn of_kafka(self, topic: &str) -> String {
+    fn of(self, topic: &str) -> String {
         match self {
             Self::OfEach(group) => format!("{group}-{topic}"),
-            Self::OfAll(group) => group.to_owned(),
-        }
-    }
-
-    fn of_jetstream(self, topic: &str) -> String {
-        match self {
-            Self::OfEach(group) => jetstream::durable_name(group, topic),
             Self::OfAll(group) => group.to_owned(),
         }
     }
@@ -148,7 +141,7 @@ pub fn by_kafka(
         None => reader.topics,
     };
     let triggers = watched.iter().map(|topic| {
-        let group = option.consumer_group.clone().unwrap_or_else(|| reader.group.of_kafka(topic));
+        let group = option.consumer_group.clone().unwrap_or_else(|| reader.group.of(topic));
         let connection = [("sasl", reader.sasl), ("tls", reader.tls.then_some("enable"))];
         let metadata = [
             ("bootstrapServers", reader.brokers.to_owned()),
@@ -168,7 +161,7 @@ pub fn by_kafka(
 /// Something in the option is wrong.
 pub fn by_jetstream(
     option: &NatsStreamingScaleOption,
-    (topics, group, stream): (&[String], Group, Option<&str>),
+    (topics, group, stream): (&[String], &str, Option<&str>),
     path: &str,
     most: Option<i32>,
 ) -> Result<ScaleOptions, Problem> {
@@ -176,7 +169,7 @@ pub fn by_jetstream(
         let metadata = [
             ("natsServerMonitoringEndpoint", option.nats_server_monitoring_endpoint.clone()),
             ("stream", jetstream::stream_name(stream, topic)),
-            ("consumer", group.of_jetstream(topic)),
+            ("consumer", jetstream::durable_name(group, topic)),
             ("lagThreshold", option.lag_threshold.clone()),
         ];
         let account = option.metadata.get("account").cloned().unwrap_or_else(|| "$G".to_owned());

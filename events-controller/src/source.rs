@@ -123,7 +123,11 @@ pub fn plan(source: &EventSource, world: &World, settings: &Settings) -> Plan {
             Err(problem) => {
                 // What runs goes on as it was.
                 plan.kept.insert(function);
-                plan.problem = plan.problem.or(problem);
+                // What is wrong is told before what cannot be done here.
+                plan.problem = match (plan.problem, problem) {
+                    (Some(told), Some(new)) if told.is_unsupported() && !new.is_unsupported() => Some(new),
+                    (told, new) => told.or(new),
+                };
             }
         }
     }
@@ -170,7 +174,11 @@ impl<'a> Common<'a> {
             spec: &source.spec,
             bus,
             sink: plan.url(&world.sink)?,
-            dead_letter_sink: plan.url(&world.dead_letter_sink)?,
+            // Handlers of Dapr do not use it.
+            dead_letter_sink: match program {
+                Program::Native => plan.url(&world.dead_letter_sink)?,
+                Program::Dapr => None,
+            },
             dead_letter_topic,
         })
     }

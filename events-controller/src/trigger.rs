@@ -168,16 +168,22 @@ fn handler(
     })?;
     if program == Program::Dapr {
         plan.notes.extend(dapr::ignored(dapr::trigger::unused(spec)));
-        let consumer = dapr::trigger::consumer(&trigger.namespace().unwrap_or_default(), &trigger.name_any());
+        if let Some(position) = conditions.iter().position(|condition| !condition.is_typed()) {
+            return Err(dapr::not_supported(
+                &format!("spec.subscribers[{position}].condition"),
+                "handlers of Dapr combine true and false only, by &&, ||, !, ==, !=, ?:, exists and all",
+            ));
+        }
+        let consumer = dapr::trigger::consumer(trigger, bus);
         // Every event counts for every condition (BUG-E37).
         let remembers = config.inputs.len() > 1;
-        let scale = scaling(bus, &config, Group::OfAll(&consumer), remembers, &mut plan.notes)?;
+        let scale = scaling(bus, &config, (&consumer, Group::OfAll(&consumer)), remembers, &mut plan.notes)?;
         let serving = dapr::trigger::serving(trigger, bus, &config, scale, settings)?;
         return Ok(Handler { name: function, image: settings.dapr_trigger_image.clone(), serving });
     }
     let remembers = config.legacy_semantics || conditions.iter().any(remembers);
     let native = Native {
-        scale: scaling(bus, &config, Group::OfEach(&name), remembers, &mut plan.notes)?,
+        scale: scaling(bus, &config, (&name, Group::OfEach(&name)), remembers, &mut plan.notes)?,
         config: handler::config(&config)?,
         port: METRICS_PORT,
         visibility: "None".to_owned(),
@@ -214,7 +220,7 @@ fn subscribers(trigger: &Trigger, world: &World, plan: &mut Plan) -> Result<Vec<
 fn scaling(
     bus: &Found,
     config: &Config,
-    group: Group,
+    (name, group): (&str, Group),
     remembers: bool,
     notes: &mut Vec<NewCondition>,
 ) -> Result<ScaleOptions, Problem> {
@@ -231,7 +237,7 @@ fn scaling(
     match scaling {
         Scaling::JetStream(option) => {
             let stream = bus.spec.jet_stream.as_ref().and_then(|bus| bus.stream.as_deref());
-            scale::by_jetstream(option, (&topics, group, stream), &path, most)
+            scale::by_jetstream(option, (&topics, name, stream), &path, most)
         }
         Scaling::Kafka(option) => {
             let Some(kafka) = &bus.spec.kafka else { return Ok(scale::one()) };

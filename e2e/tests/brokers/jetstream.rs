@@ -2,10 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    process::Command,
     sync::Arc,
     time::Duration,
 };
 
+use async_nats::jetstream::consumer::{DeliverPolicy, push};
 use axum::{Router, http::HeaderMap, routing::post};
 use e2e::api_server::free_ports;
 use event_bus::{
@@ -154,6 +156,36 @@ async fn a_trace_goes_on_through_source_bus_trigger_and_sink() {
     for header in ["traceparent", "ce-traceparent"] {
         assert_eq!(came[header], format!("00-{trace}-{last}-01"));
     }
+}
+
+/// Dapr looks for a topic once, and refuses a consumer with other limits.
+#[tokio::test(flavor = "multi_thread")]
+async fn for_those_who_do_not_see_to_it_topics_are_made_and_limits_of_consumers_changed() {
+    let (_program, url) = nats("always");
+    let keep = |redelivery: &str| {
+        let told = json!({"bus": {"jetStream": {"url": url}}, "topics": ["a.b", "read"], "consumers": {"read": "reader"},
+            "inFlight": 7, "redelivery": redelivery});
+        let mut program = Command::new(env!("CARGO_BIN_EXE_event-source-under-test"));
+        let ended = program.env("KEEP_TOPICS", told.to_string()).output().unwrap();
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    };
+    // Nobody reads yet.
+    keep("5s");
+    let context = async_nats::jetstream::new(async_nats::connect(&url).await.unwrap());
+    assert_eq!(context.stream_by_subject("a.b").await.unwrap(), "a_b");
+    let stream = context.get_stream("read").await.unwrap();
+    let reader = push::Config {
+        durable_name: Some("reader".to_owned()),
+        deliver_subject: "inbox".to_owned(),
+        deliver_group: Some("reader".to_owned()),
+        deliver_policy: DeliverPolicy::New,
+        ..push::Config::default()
+    };
+    stream.create_consumer(reader).await.unwrap();
+    keep("9s");
+    let config = stream.consumer_info("reader").await.unwrap().config;
+    assert_eq!((config.max_ack_pending, config.ack_wait), (7, Duration::from_secs(9)));
+    assert_eq!((config.deliver_policy, config.deliver_subject.as_deref()), (DeliverPolicy::New, Some("inbox")));
 }
 
 fn hex(bytes: &[u8]) -> String {

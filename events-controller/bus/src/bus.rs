@@ -40,6 +40,16 @@ pub trait Bus: fmt::Debug + Send + Sync {
         async { Ok(()) }.boxed()
     }
 
+    /// Has the limits of a consumer of others follow what is said of it by now, where the broker keeps them: they may not be
+    /// able to, as Dapr is not. One that is not there is left to them.
+    ///
+    /// # Errors
+    /// The broker cannot be reached, or refuses.
+    fn limit<'a>(&'a self, topic: &'a str, consumer: &'a str, limits: Limits) -> BoxFuture<'a, Result<(), Error>> {
+        let _ = (topic, consumer, limits);
+        async { Ok(()) }.boxed()
+    }
+
     /// Begins to take the events of a topic, or goes on where its group has been.
     ///
     /// # Errors
@@ -69,6 +79,15 @@ pub trait Consumer: Send {
 /// Says how many events wait, or why that is not known.
 pub type Lag = Box<dyn Fn() -> BoxFuture<'static, Result<u64, Error>> + Send + Sync>;
 
+/// Limits of a consumer; what is not said stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// How many events may be given and not handled.
+    pub in_flight: Option<usize>,
+    /// How long the broker waits before it gives an event again.
+    pub redelivery: Option<Duration>,
+}
+
 /// What is taken, and as whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscription {
@@ -84,6 +103,13 @@ pub struct Subscription {
     pub redelivery: Duration,
     /// Whose topic it is.
     pub owner: Owner,
+}
+
+impl Subscription {
+    /// Limits of its consumer.
+    pub fn limits(&self) -> Limits {
+        Limits { in_flight: Some(self.in_flight), redelivery: Some(self.redelivery) }
+    }
 }
 
 /// Whose topic one is.

@@ -15,7 +15,7 @@ use async_nats::{
     jetstream::{
         self, AckKind, Context,
         consumer::{self, AckPolicy, DeliverPolicy, PullConsumer, pull},
-        context::PublishErrorKind,
+        context::{ConsumerInfoErrorKind, PublishErrorKind},
         message::Acker,
         stream,
     },
@@ -26,7 +26,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    bus::{Bus, Consumer, Delivery, Error, Lag, RETENTION, Receipt, Start, Subscription, both, locked},
+    bus::{Bus, Consumer, Delivery, Error, Lag, Limits, RETENTION, Receipt, Start, Subscription, both, locked},
     cloudevent::Event,
     files::Content,
     wire::{ENCODED, Message, Mode, Protocol},
@@ -174,6 +174,21 @@ impl JetStream {
         confirmation.await.map(drop).map_err(failed)
     }
 
+    async fn limit_consumer(&self, topic: &str, name: &str, limits: Limits) -> Result<(), Error> {
+        let unavailable = |error: &dyn fmt::Display| Error::Unavailable(format!("topic {topic:?}: {error}"));
+        let stream = self.context.stream_by_subject(topic).await.map_err(|error| unavailable(&error))?;
+        let stream = self.context.get_stream(&stream).await.map_err(|error| unavailable(&error))?;
+        let info = match stream.consumer_info(name).await {
+            Ok(info) => info,
+            Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(unavailable(&error)),
+        };
+        if let Some(changed) = with_limits(&info.config, limits) {
+            stream.update_consumer(changed).await.map_err(|error| unavailable(&error))?;
+        }
+        Ok(())
+    }
+
     async fn take(&self, subscription: &Subscription) -> Result<Taker, Error> {
         let Subscription { topic, group, .. } = subscription;
         self.make(topic).await?;
@@ -191,7 +206,7 @@ impl JetStream {
         };
         let stream = self.context.get_stream(&stream).await.map_err(|error| unavailable(&error))?;
         let consumer: PullConsumer = match stream.get_consumer(&durable).await {
-            Ok(consumer) => match with_limits(&consumer.cached_info().config, &wanted) {
+            Ok(consumer) => match with_limits(&consumer.cached_info().config, subscription.limits()) {
                 None => consumer,
                 Some(changed) => {
                     stream.update_consumer(changed).await.map_err(|error| unavailable(&error))?;
@@ -212,8 +227,10 @@ impl JetStream {
 }
 
 /// The settings of a consumer that exists, if its limits are to be others.
-fn with_limits(is: &consumer::Config, wanted: &pull::Config) -> Option<consumer::Config> {
-    let (max_ack_pending, ack_wait) = (wanted.max_ack_pending, wanted.ack_wait);
+fn with_limits(is: &consumer::Config, wanted: Limits) -> Option<consumer::Config> {
+    let in_flight = wanted.in_flight.map(|number| i64::try_from(number).unwrap_or(i64::MAX));
+    let max_ack_pending = in_flight.unwrap_or(is.max_ack_pending);
+    let ack_wait = wanted.redelivery.unwrap_or(is.ack_wait);
     let is_same = is.max_ack_pending == max_ack_pending && is.ack_wait == ack_wait;
     (!is_same).then(|| consumer::Config { max_ack_pending, ack_wait, ..is.clone() })
 }
@@ -256,6 +273,10 @@ impl Bus for JetStream {
         attempt: &'a str,
     ) -> BoxFuture<'a, Result<(), Error>> {
         self.publish_event(topic, event, mode, attempt).boxed()
+    }
+
+    fn limit<'a>(&'a self, topic: &'a str, consumer: &'a str, limits: Limits) -> BoxFuture<'a, Result<(), Error>> {
+        self.limit_consumer(topic, consumer, limits).boxed()
     }
 
     fn keep<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<(), Error>> {

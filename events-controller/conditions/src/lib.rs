@@ -32,6 +32,7 @@ const MAX_STEPS: u64 = 10_000;
 #[derive(Clone)]
 pub struct Condition {
     inputs: Vec<usize>,
+    is_typed: bool,
     says: Says,
 }
 
@@ -117,9 +118,10 @@ impl Condition {
             return Err(Error::of_all(message));
         }
         let named: Vec<_> = inputs.iter().map(|input| names[*input].as_ref()).collect();
+        let is_typed = is_typed(&program.expression().expr, &named);
         if inputs.len() <= TABLED {
             let says = Says::Table(table(&program, &named)?);
-            return Ok(Self { inputs, says });
+            return Ok(Self { inputs, is_typed, says });
         }
         let mut steps = Vec::new();
         if !plain(&program.expression().expr, &named, &mut steps) {
@@ -129,7 +131,13 @@ impl Condition {
             );
             return Err(Error::of_all(message));
         }
-        Ok(Self { inputs, says: Says::Steps(steps.into()) })
+        Ok(Self { inputs, is_typed, says: Says::Steps(steps.into()) })
+    }
+
+    /// Whether it combines nothing but truth values, so that also those compile it who check types, as cel-go does:
+    /// `a == 1` is no such condition.
+    pub fn is_typed(&self) -> bool {
+        self.is_typed
     }
 
     /// The inputs that it names, as indices into the names that it was compiled with, ascending.
@@ -230,6 +238,36 @@ fn plain(expression: &Expr, named: &[&str], steps: &mut Vec<Step>) -> bool {
     };
     steps.extend(step);
     step.is_some()
+}
+
+/// Whether everything in an expression is true or false; `named` are inputs and variables of macros.
+fn is_typed(expression: &Expr, named: &[&str]) -> bool {
+    match expression {
+        Expr::Ident(name) => named.contains(&name.as_str()),
+        Expr::Literal(LiteralValue::Boolean(_)) => true,
+        Expr::Call(call) => {
+            let of_booleans = [
+                operators::LOGICAL_NOT,
+                operators::LOGICAL_AND,
+                operators::LOGICAL_OR,
+                operators::EQUALS,
+                operators::NOT_EQUALS,
+                operators::CONDITIONAL,
+            ];
+            let is_known = call.target.is_none() && of_booleans.contains(&call.func_name.as_str());
+            is_known && call.args.iter().all(|argument| is_typed(&argument.expr, named))
+        }
+        // `[a, b].exists(x, x)` and `all`; what they go on for is the parser's.
+        Expr::Comprehension(of) => {
+            let Expr::List(list) = &of.iter_range.expr else { return false };
+            let inner = [named, &[of.iter_var.as_str(), of.accu_var.as_str()]].concat();
+            list.elements.iter().all(|element| is_typed(&element.expr, named))
+                && is_typed(&of.accu_init.expr, named)
+                && is_typed(&of.loop_step.expr, &inner)
+                && is_typed(&of.result.expr, &inner)
+        }
+        _ => false,
+    }
 }
 
 fn evaluate(steps: &[Step], set: u64) -> bool {

@@ -1,7 +1,7 @@
 //! A process, from the command line to the last delivery.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
 use clap::{CommandFactory, FromArgMatches, Parser};
-use event_bus::bus::Bus;
+use event_bus::bus::{Bus, Limits};
 use openfunction_telemetry::Telemetry;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -236,7 +236,21 @@ pub struct Topics {
     pub bus: event_bus::config::Config,
     /// Their names.
     pub topics: BTreeSet<String>,
+    /// Consumers that they are read as, by topic, whose limits may be others by now.
+    #[serde(default)]
+    pub consumers: BTreeMap<String, String>,
+    /// How many events each may have that are not handled.
+    #[serde(default)]
+    pub in_flight: Option<usize>,
+    /// After how long an event is given again.
+    #[serde(default)]
+    pub redelivery: Option<Wait>,
 }
+
+/// A duration, as text.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Wait(#[serde(with = "crate::duration")] pub Duration);
 
 impl Topics {
     /// Returns when all are kept, however long that takes.
@@ -252,6 +266,10 @@ impl Topics {
         let bus = self.bus.connect().await?;
         for topic in &self.topics {
             bus.keep(topic).await?;
+        }
+        let limits = Limits { in_flight: self.in_flight, redelivery: self.redelivery.map(|Wait(wait)| wait) };
+        for (topic, consumer) in &self.consumers {
+            bus.limit(topic, consumer, limits).await?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::not_supported;
 use crate::{
-    bus::{Found, mechanism},
+    bus::{Found, Reading, mechanism},
     problem::Problem,
 };
 
@@ -110,36 +110,25 @@ pub struct KafkaServer<'a> {
     pub tls: Option<&'a Tls>,
 }
 
-/// A bus as a component; `consumer` is who reads it.
+/// A bus as a component; `consumer` is who reads it, if somebody does.
 ///
 /// # Errors
 /// It has no kind, or Dapr cannot reach it.
-pub fn bus(bus: &Found, consumer: &str) -> Result<ComponentSpec, Problem> {
+pub fn bus(bus: &Found, consumer: Option<&str>) -> Result<ComponentSpec, Problem> {
     let EventBusSpec { topic: _, nats_streaming, jet_stream, kafka, redis_streams } = &bus.spec;
     let path = |kind: &str| format!("{} {:?}: spec.{kind}", bus.kind, bus.name);
-    if let Some(JetStream { url: _, stream: _, credentials_secret_ref, tls, scale_option: _ }) = jet_stream {
-        let why = "Dapr reads no credentials and certificates for JetStream from Secrets";
-        if credentials_secret_ref.is_some() {
-            return Err(not_supported(&path("jetStream.credentialsSecretRef"), why));
-        }
-        if tls.is_some() {
-            return Err(not_supported(&path("jetStream.tls"), why));
-        }
-    }
     // NATS Streaming is JetStream, too (EV19).
-    let nats = nats_streaming.as_ref().map(|nats| &nats.nats_url).or(jet_stream.as_ref().map(|bus| &bus.url));
-    if let Some(url) = nats {
-        let reading = bus.reading();
-        let wait = reading.redelivery.map(|wait| format!("{}ms", wait.as_millis()));
-        return Ok(Component::default()
-            .set("natsURL", url.as_str())
-            .set("durableName", consumer)
-            .set("queueGroupName", consumer)
-            .set("deliverPolicy", if reading.from_the_beginning { "all" } else { "new" })
-            .set_some("ackWait", wait)
-            .set_some("maxAckPending", reading.in_flight)
-            .set_some("streamName", jet_stream.as_ref().and_then(|bus| bus.stream.as_deref()))
-            .of("pubsub.jetstream"));
+    if let Some(nats) = nats_streaming {
+        return Ok(jetstream(&nats.nats_url, None, consumer.map(|consumer| (consumer, bus.reading()))));
+    }
+    if let Some(JetStream { url, stream, credentials_secret_ref, tls, scale_option: _ }) = jet_stream {
+        let why = "Dapr reads no credentials and certificates for JetStream from Secrets";
+        for (field, is_set) in [("credentialsSecretRef", credentials_secret_ref.is_some()), ("tls", tls.is_some())] {
+            if is_set {
+                return Err(not_supported(&path(&format!("jetStream.{field}")), why));
+            }
+        }
+        return Ok(jetstream(url, stream.as_deref(), consumer.map(|consumer| (consumer, bus.reading()))));
     }
     if let Some(kafka) = kafka {
         let server = KafkaServer {
@@ -151,7 +140,7 @@ pub fn bus(bus: &Found, consumer: &str) -> Result<ComponentSpec, Problem> {
             tls: kafka.tls.as_ref(),
         };
         let component = Component::default().kafka(&server, &path("kafka"))?;
-        return Ok(component.set("consumerGroup", consumer).of("pubsub.kafka"));
+        return Ok(component.set_some("consumerGroup", consumer).of("pubsub.kafka"));
     }
     match redis_streams {
         Some(bus) => redis(bus, consumer, &path("redisStreams")),
@@ -159,7 +148,22 @@ pub fn bus(bus: &Found, consumer: &str) -> Result<ComponentSpec, Problem> {
     }
 }
 
-fn redis(redis: &RedisStreams, consumer: &str, path: &str) -> Result<ComponentSpec, Problem> {
+/// Dapr refuses a consumer that exists with other limits: those are changed before it starts ([`super::keeping`]). Where
+/// it begins cannot be changed, and is told by its name ([`super::trigger::consumer`]).
+fn jetstream(url: &str, stream: Option<&str>, reader: Option<(&str, Reading)>) -> ComponentSpec {
+    let component = Component::default().set("natsURL", url);
+    let Some((consumer, reading)) = reader else { return component.of("pubsub.jetstream") };
+    component
+        .set("durableName", consumer)
+        .set("queueGroupName", consumer)
+        .set("deliverPolicy", if reading.from_the_beginning { "all" } else { "new" })
+        .set_some("ackWait", reading.redelivery.map(|wait| format!("{}ms", wait.as_millis())))
+        .set_some("maxAckPending", reading.in_flight)
+        .set_some("streamName", stream)
+        .of("pubsub.jetstream")
+}
+
+fn redis(redis: &RedisStreams, consumer: Option<&str>, path: &str) -> Result<ComponentSpec, Problem> {
     if redis.tls.is_some() {
         let why = "Dapr reads no certificates for Redis from Secrets";
         return Err(not_supported(&format!("{path}.tls"), why));
@@ -171,13 +175,16 @@ fn redis(redis: &RedisStreams, consumer: &str, path: &str) -> Result<ComponentSp
         let why = "with Dapr, who asks is said by username and passwordSecretRef";
         return Err(not_supported(&format!("{path}.url"), why));
     }
+    if url.scheme() == "rediss" {
+        let why = "Dapr does not look at the certificate of Redis";
+        return Err(not_supported(&format!("{path}.url"), why));
+    }
     let database = url.path().trim_matches('/');
     Ok(Component::default()
         .set("redisHost", format!("{host}:{}", url.port().unwrap_or(6379)))
         .set_some("redisUsername", redis.username.clone())
         .secret("redisPassword", redis.password_secret_ref.as_ref(), None)
         .set_some("redisDB", Some(database).filter(|number| !number.is_empty()))
-        .set_some("enableTLS", (url.scheme() == "rediss").then_some(true))
-        .set("consumerID", consumer)
+        .set_some("consumerID", consumer)
         .of("pubsub.redis"))
 }

@@ -5,6 +5,7 @@ use openfunction_proto::{
     core::{ComponentSpec, ScaleOptions, ServingImpl},
     events::{Cron, EventSourceSpec, Kafka, Mqtt, Tls},
 };
+use reqwest::Url;
 use serde::Serialize;
 
 use super::{
@@ -77,7 +78,7 @@ pub fn serving(event: &Event, from: Spec, settings: &Settings) -> Result<Serving
     }
     if let Some(bus) = event.bus {
         let (key, output, topic) = (format!("ebfes-{name}"), format!("ebo-{name}"), names::topic(namespace, name, of));
-        let component = component::bus(bus, &names::label(&format!("{namespace}-{key}")))?;
+        let component = component::bus(bus, None)?;
         parts.output(&output, (&key, &component.type_), Some(&topic));
         parts.pubsub.insert(key.clone(), component);
         config.event_bus_component = Some(key);
@@ -102,6 +103,8 @@ fn kafka(kafka: &Kafka, group: &str, path: &str) -> Result<(ComponentSpec, Scale
         .set("topics", topics.join(","))
         .set("publishTopic", topics.join(","))
         .set("consumerGroup", group)
+        // Otherwise a record that fails is given up with the next one that does not.
+        .set("consumeRetryEnabled", true)
         .set_some("maxMessageBytes", kafka.max_message_bytes);
     let sasl = server.user.map(|_| scale::sasl(mechanism(server.mechanism)));
     let (group, tls) = (Group::OfAll(group), tls.is_some());
@@ -134,7 +137,7 @@ fn mqtt(mqtt: &Mqtt, group: &str, path: &str) -> Result<ComponentSpec, Problem> 
     // BUG-E06: one that is given counts.
     let client = mqtt.consumer_id.as_deref().filter(|id| !id.is_empty()).unwrap_or(group);
     Ok(Component::default()
-        .set("url", mqtt.url.as_str())
+        .set("url", mqtt_url(mqtt, path)?)
         .set("topic", mqtt.topic.as_str())
         .set("consumerID", client)
         .set_some("retain", mqtt.retain)
@@ -144,6 +147,23 @@ fn mqtt(mqtt: &Mqtt, group: &str, path: &str) -> Result<ComponentSpec, Problem> 
         .secret("clientKey", tls.client_key_secret_ref.as_ref(), mqtt.client_key.as_ref())
         // The name since Dapr 1.10.
         .of("bindings.mqtt3"))
+}
+
+/// The URL of a broker of MQTT: Dapr goes by its scheme alone, and does not know the usual port.
+fn mqtt_url(mqtt: &Mqtt, path: &str) -> Result<String, Problem> {
+    let wrong = |why: &str| Problem::configuration(format!("{path}.url: Invalid value: {why}"));
+    let mut url = Url::parse(&mqtt.url).map_err(|error| wrong(&error.to_string()))?;
+    let is_tls = mqtt.tls.is_some() || mqtt.ca_cert.is_some() || mqtt.client_cert.is_some();
+    let (scheme, port) = match url.scheme() {
+        "tcp" | "mqtt" if is_tls => ("ssl", 8883),
+        "tcp" | "mqtt" => ("tcp", 1883),
+        "ssl" | "tls" | "mqtts" | "tcps" => ("ssl", 8883),
+        _ => return Err(wrong("must begin with tcp://, mqtt://, ssl://, tls:// or mqtts://")),
+    };
+    let port = url.port().unwrap_or(port);
+    let is_set = url.set_scheme(scheme).and_then(|()| url.set_port(Some(port)).map_err(drop));
+    is_set.map_err(|()| wrong("it names no host"))?;
+    Ok(url.into())
 }
 
 /// Fields of an EventSource that are set and that its handlers do not use.
@@ -157,8 +177,10 @@ pub fn unused(spec: &EventSourceSpec) -> Vec<String> {
     let common = common.into_iter().filter(|(_, is_set)| *is_set).map(|(field, _)| field.to_owned());
     let late = cron.iter().filter(|(_, of)| of.starting_deadline_seconds.is_some());
     let late = late.map(|(event, _)| format!("spec.cron[{event}].startingDeadlineSeconds"));
-    // Dapr subscribes with 1.
+    // Dapr subscribes with 1, and takes what a broker has retained.
     let qos = mqtt.iter().filter(|(_, of)| of.qos.is_some_and(|qos| qos != 1));
     let qos = qos.map(|(event, _)| format!("spec.mqtt[{event}].qos"));
-    common.chain(late).chain(qos).collect()
+    let retain = mqtt.iter().filter(|(_, of)| of.retain == Some(false));
+    let retain = retain.map(|(event, _)| format!("spec.mqtt[{event}].retain"));
+    common.chain(late).chain(qos).chain(retain).collect()
 }

@@ -1,7 +1,8 @@
 //! The handler of a Trigger (events §9, §16).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use event_bus::jetstream::durable_name;
 use kube::ResourceExt;
 use openfunction_proto::{
     core::{ScaleOptions, ServingImpl},
@@ -10,7 +11,7 @@ use openfunction_proto::{
 use serde::Serialize;
 
 use super::{Parts, component, log_level, not_supported, sink_key};
-use crate::{bus::Found, names, plan::Settings, problem::Problem, trigger::namespace_of};
+use crate::{bus::Found, plan::Settings, problem::Problem, trigger::namespace_of};
 
 /// What the program is told, with the names of the original.
 #[derive(Serialize)]
@@ -45,9 +46,11 @@ struct Outputs {
     dl_event_bus_output_name: Option<String>,
 }
 
-/// As whom a Trigger reads its bus.
-pub fn consumer(namespace: &str, trigger: &str) -> String {
-    names::label(&format!("{namespace}-ebft-{trigger}"))
+/// As whom a Trigger reads its bus. Where it begins is a part of the name: a consumer that exists cannot have it changed.
+pub fn consumer(trigger: &Trigger, bus: &Found) -> String {
+    let (namespace, name) = (trigger.namespace().unwrap_or_default(), trigger.name_any());
+    let start = if bus.reading().from_the_beginning { "-all" } else { "" };
+    format!("{namespace}-ebft-{name}{start}")
 }
 
 /// How the handler of a Trigger runs that would have `native` as the configuration of one of our own.
@@ -62,38 +65,18 @@ pub fn serving(
     settings: &Settings,
 ) -> Result<ServingImpl, Problem> {
     let (namespace, name) = (trigger.namespace().unwrap_or_default(), trigger.name_any());
-    let key = format!("ebft-{name}");
-    let component = component::bus(bus, &consumer(&namespace, &name))?;
-    let from = (key.as_str(), component.type_.as_str());
-    let topics: BTreeSet<_> = native.inputs.values().map(|input| input.topic.as_str()).collect();
-    if topics.len() > 1 && bus.spec.jet_stream.as_ref().is_some_and(|bus| bus.stream.is_some()) {
-        let why = "with one stream for all topics of its bus, a handler of Dapr reads one topic only";
-        return Err(not_supported("spec.inputs", why));
-    }
     let mut parts = Parts::default();
-    for topic in topics {
-        parts.input(&format!("ti-{topic}"), from, Some(topic));
-    }
+    let bus_key = format!("ebft-{name}");
+    inputs(&bus_key, (bus, &consumer(trigger, bus)), native, &mut parts)?;
     let mut subscribers = BTreeMap::new();
     for (of, native) in trigger.spec.subscribers.iter().zip(&native.subscribers) {
         let mut sink = |spec: Option<&SinkSpec>, url: Option<&String>| {
-            let number = 1 + parts.bindings.len();
-            let output = format!("so-t-{name}-{number}");
-            // BUG-E28: each has a component of its own; BUG-E10: also those of dead letters.
-            let key = sink_key(&name, spec, &namespace);
-            parts.sink(&output, if number == 1 { key } else { format!("{key}-{number}") }, url?);
-            Some(output)
+            Some(parts.numbered_sink(&format!("so-t-{name}"), sink_key(&name, spec, &namespace), url?))
         };
         let sink_output_name = sink(of.sink.as_ref(), native.sink.as_ref());
+        // BUG-E10: it has a component of its own, too.
         let dl_sink_output_name = sink(of.dead_letter_sink.as_ref(), native.dead_letter_sink.as_ref());
-        let mut topic = |topic: Option<&String>| {
-            let output = format!("ebo-{}", topic?);
-            // BUG-E26: whoever sends to a topic knows its output.
-            if !parts.has_output(&output) {
-                parts.output(&output, from, topic.map(String::as_str));
-            }
-            Some(output)
-        };
+        let mut topic = |topic: Option<&String>| topic.map(|topic| parts.topic(&bus_key, topic));
         let event_bus_output_name = topic(native.topic.as_ref());
         let dl_event_bus_output_name = topic(native.dead_letter_topic.as_ref());
         let outputs =
@@ -107,20 +90,46 @@ pub fn serving(
         event: of.event.clone(),
     };
     let config = Config {
-        event_bus_component: key.clone(),
+        event_bus_component: bus_key,
         inputs: trigger.spec.inputs.iter().map(input).collect(),
         subscribers,
         log_level: log_level(trigger.spec.log_level.as_ref()),
     };
-    parts.pubsub.insert(key, component);
     parts.serving(&config, scale, Some(bus), settings)
+}
+
+/// The topics that are read, and the bus that has them, under `key`.
+fn inputs(
+    key: &str,
+    (bus, consumer): (&Found, &str),
+    native: &event_trigger::config::Config,
+    parts: &mut Parts,
+) -> Result<(), Problem> {
+    let mut topics = BTreeMap::new();
+    for (name, input) in &native.inputs {
+        if let Some(other) = topics.insert(input.topic.as_str(), name) {
+            let why = format!("is the same event as {other}, and handlers of Dapr know each by one name only");
+            return Err(not_supported(&format!("spec.inputs[{name}]"), &why));
+        }
+    }
+    for (index, topic) in topics.into_keys().enumerate() {
+        // A consumer of JetStream reads one topic, and a component has one consumer.
+        let own = bus.has_consumers().then(|| durable_name(consumer, topic));
+        let key = if own.is_some() && index > 0 { format!("{key}-{}", index + 1) } else { key.to_owned() };
+        let component = component::bus(bus, Some(own.as_deref().unwrap_or(consumer)))?;
+        parts.input(&format!("ti-{topic}"), (&key, &component.type_), Some(topic));
+        parts.pubsub.insert(key, component);
+        parts.consumers.extend(own.map(|own| (topic.to_owned(), own)));
+    }
+    Ok(())
 }
 
 /// A condition that says the same and is none of those that are there (BUG-E27): the program knows subscribers by it.
 fn unlike(condition: &str, those: &BTreeMap<String, Outputs>) -> String {
     let mut condition = condition.to_owned();
     while those.contains_key(&condition) {
-        condition = format!("({condition})");
+        // It may end with a comment.
+        condition = format!("({condition}\n)");
     }
     condition
 }

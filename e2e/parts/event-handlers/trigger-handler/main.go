@@ -1,5 +1,5 @@
 // The handler of a Trigger as OpenFunction 1.x has it: an input counts for a minute after its last event, and with every event
-// each subscriber whose condition holds gets it. This is written to the contract of that program, whose source no registry has.
+// each subscriber whose condition holds gets it. An event is acknowledged before it is delivered, by a worker for its topic. This is written to the contract of that program, whose source no registry has.
 package main
 
 import (
@@ -33,18 +33,26 @@ var told struct {
 	} `json:"subscribers"`
 }
 
+// event is what a worker delivers.
+type event struct {
+	ctx  ofctx.Context
+	data []byte
+}
+
 var (
 	lock sync.Mutex
 	// When the last event of each input came, by the input's name.
 	last = map[string]time.Time{}
-	// The inputs' names by their topics.
-	names = map[string]string{}
+	// What the workers take, by topic.
+	workers = map[string]chan event{}
 )
 
 func main() {
 	config.Read(&told)
 	for _, input := range told.Inputs {
-		names[fmt.Sprintf("%s-%s-%s", input.Namespace, input.EventSource, input.Event)] = input.Name
+		events := make(chan event)
+		workers[fmt.Sprintf("%s-%s-%s", input.Namespace, input.EventSource, input.Event)] = events
+		go work(input.Name, events)
 	}
 	ctx := context.Background()
 	fwk, err := framework.NewFramework()
@@ -60,26 +68,34 @@ func main() {
 	}
 }
 
-// TriggerHandler gives an event to the subscribers whose conditions hold.
+// TriggerHandler hands an event over.
 func TriggerHandler(ctx ofctx.Context, in []byte) (ofctx.Out, error) {
-	lock.Lock()
-	defer lock.Unlock()
-	last[names[ctx.GetTopicEvent().Topic]] = time.Now()
-	for condition, subscriber := range told.Subscribers {
-		if !holds(condition) {
-			continue
+	workers[ctx.GetTopicEvent().Topic] <- event{ctx, in}
+	return ctx.ReturnOnSuccess(), nil
+}
+
+// work gives the events of an input to the subscribers whose conditions hold.
+func work(input string, events chan event) {
+	for event := range events {
+		lock.Lock()
+		last[input] = time.Now()
+		var outputs []string
+		for condition, subscriber := range told.Subscribers {
+			if holds(condition) {
+				outputs = append(outputs, subscriber.SinkOutputName, subscriber.EventBusOutputName)
+			}
 		}
-		for _, output := range []string{subscriber.SinkOutputName, subscriber.EventBusOutputName} {
+		lock.Unlock()
+		for _, output := range outputs {
 			if output == "" {
 				continue
 			}
-			if _, err := ctx.Send(output, in); err != nil {
+			if _, err := event.ctx.Send(output, event.data); err != nil {
 				klog.Exitf("%s: %v", output, err)
 			}
-			klog.Infof("%s: sent to %s: %s", condition, output, in)
+			klog.Infof("sent to %s: %s", output, event.data)
 		}
 	}
-	return ctx.ReturnOnSuccess(), nil
 }
 
 func holds(condition string) bool {
