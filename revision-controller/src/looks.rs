@@ -123,6 +123,9 @@ struct Inner {
 const PER_HOST: usize = 8;
 /// Time between two looks, whoever asks for them.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Time to the next look at a server that has failed, before it is doubled, unless the interval is shorter: who is told of a
+/// push waits for it.
+const RETRY: Duration = Duration::from_secs(15);
 /// Longest time between two looks at a server that fails, unless the interval is longer.
 const MAX_PAUSE: Duration = Duration::from_secs(15 * 60);
 /// Longest time that one look may take.
@@ -289,13 +292,17 @@ fn forget(state: &mut State, follower: &Follower) {
     }
 }
 
-/// Time to the next look: a little less than the interval, so that not all look at once, and more while a server fails.
+/// Time to the next look: a little less than the interval, so that not all look at once. A server that fails is looked at
+/// soon, then less and less often.
 fn pause(interval: Duration, failures: u32, retry_after: Option<Duration>) -> Duration {
     let mut byte = [0];
     let random = SystemRandom::new().fill(&mut byte).map_or(0.0, |()| f64::from(byte[0]) / 256.0);
     let usual = interval.mul_f64(1.0 - random / 10.0).max(PAUSE);
-    let longer = usual.saturating_mul(1 << failures.min(16)).min(MAX_PAUSE.max(usual));
-    longer.max(retry_after.unwrap_or_default())
+    let next = match failures {
+        0 => usual,
+        _ => usual.min(RETRY).saturating_mul(1 << failures.min(16)).min(MAX_PAUSE.max(usual)),
+    };
+    next.max(retry_after.unwrap_or_default())
 }
 
 impl Target {

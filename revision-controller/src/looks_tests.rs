@@ -29,12 +29,17 @@ fn r04_r14_looks_are_apart_and_further_apart_while_a_server_fails() {
     for _ in 0..100 {
         let usual = pause(interval, 0, None);
         assert!(usual <= interval && usual >= Duration::from_secs(54), "{usual:?}");
-        assert!(pause(interval, 1, None) >= Duration::from_secs(108));
+        let short = pause(Duration::from_secs(2), 1, None);
+        assert!(short <= Duration::from_secs(4) && short >= Duration::from_millis(3600), "{short:?}");
+    }
+    let day = Duration::from_secs(86_400);
+    for interval in [interval, day] {
+        let seconds = [1, 2, 3].map(|failures| pause(interval, failures, None).as_secs());
+        assert_eq!(seconds, [30, 60, 120], "what failed once is not waited for as long as the interval");
     }
     assert_eq!(pause(interval, 40, None), MAX_PAUSE);
     assert_eq!(pause(interval, 0, Some(Duration::from_secs(600))), Duration::from_secs(600));
     assert_eq!(pause(Duration::ZERO, 0, None), PAUSE);
-    let day = Duration::from_secs(86_400);
     assert!(pause(day, 40, None) <= day, "a server that fails is not asked less often than that");
 }
 
