@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use serde_json::Value;
@@ -77,25 +76,11 @@ impl Credential {
         }
     }
 
-    /// User and password for a repository of a registry, if there are any: those of the longest path that it is below,
-    /// as the kubelet chooses them.
+    /// User and password for a repository of a registry, if there are any. One that gets none that it can read refuses.
     pub fn for_registry(&self, registry: &str, repository: &str) -> Option<(String, String)> {
         let Self::Docker(config) = self else { return None };
         let config: Value = serde_json::from_str(config).ok()?;
-        let is_above = |server: &str| {
-            let (of, path) = server_of(server);
-            let is_below = path.is_empty() || format!("{repository}/").starts_with(&format!("{path}/"));
-            (of == server_of(registry).0 && is_below).then_some(path.len())
-        };
-        let servers = config["auths"].as_object()?.iter();
-        let (_, found) =
-            servers.filter_map(|(server, found)| Some((is_above(server)?, found))).max_by_key(|(long, _)| *long)?;
-        let of = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
-        if of("auth").is_empty() {
-            return Some((of("username"), of("password"))).filter(|(user, _)| !user.is_empty());
-        }
-        let pair = STANDARD.decode(of("auth")).ok().and_then(|bytes| String::from_utf8(bytes).ok())?;
-        pair.split_once(':').map(|(user, password)| (user.to_owned(), password.to_owned()))
+        docker_config::login(&config, registry, repository).unwrap_or_default()
     }
 
     /// What tells credentials apart without showing them: a look is shared by those that have the same.
@@ -125,16 +110,6 @@ fn text(secret: &Secret, key: &str) -> Option<String> {
 
 fn lacks(secret: &Secret, what: &str) -> Problem {
     Problem::new(CREDENTIALS, format!("Secret {} has no key {what}", name(secret)))
-}
-
-/// The registry and the path in the name of a server: `https://index.docker.io/v1/` is all of `docker.io`.
-fn server_of(server: &str) -> (&str, &str) {
-    let server = server.trim_start_matches("https://").trim_start_matches("http://");
-    let (host, path) = server.split_once('/').unwrap_or((server, ""));
-    match host {
-        "index.docker.io" | "registry-1.docker.io" => ("docker.io", ""),
-        _ => (host, path.trim_matches('/')),
-    }
 }
 
 /// What was read, or why not, and for how long it counts.
@@ -223,16 +198,11 @@ mod tests {
 
     #[test]
     fn a_registry_gets_what_is_its_own() {
-        let config = r#"{"auths": {"https://index.docker.io/v1/": {"auth": "dTpwOnE="}, "reg:5000": {"username": "a", "password": "b"}}}"#;
-        let of = Credential::of_registry(&secret(&[(".dockerconfigjson", config)])).unwrap();
         let pair = |user: &str, password: &str| Some((user.to_owned(), password.to_owned()));
-        assert_eq!(of.for_registry("docker.io", "library/a"), pair("u", "p:q"));
-        assert_eq!(of.for_registry("reg:5000", "x/y"), pair("a", "b"));
-        assert_eq!(of.for_registry("reg", "x"), None);
-        let teams = r#"{"auths": {"quay.io/team-a": {"auth": "YTph"}, "quay.io": {"auth": "bzpv"}, "quay.io/team-b": {"auth": "Yjpi"}}}"#;
-        let teams = Credential::of_registry(&secret(&[(".dockerconfigjson", teams)])).unwrap();
-        assert_eq!(teams.for_registry("quay.io", "team-b/x"), pair("b", "b"));
-        assert_eq!(teams.for_registry("quay.io", "team-bc/x"), pair("o", "o"));
+        let config = r#"{"auths": {"quay.io/team-a": {"auth": "YTph"}, "quay.io": {"auth": "bzpv"}}}"#;
+        let of = Credential::of_registry(&secret(&[(".dockerconfigjson", config)])).unwrap();
+        assert_eq!(of.for_registry("quay.io", "team-a/x"), pair("a", "a"));
+        assert_eq!(of.for_registry("ghcr.io", "team-a/x"), None);
         let old = Credential::of_registry(&secret(&[(".dockercfg", r#"{"reg": {"auth": "dTpw"}}"#)])).unwrap();
         assert_eq!(old.for_registry("reg", "x"), pair("u", "p"));
         assert!(Credential::of_registry(&secret(&[(".dockerconfigjson", "{")])).is_err());

@@ -130,8 +130,7 @@ fn reference(image: &str) -> Result<Reference> {
 }
 
 fn auth(file: Option<&Path>, image: &Reference) -> Result<RegistryAuth> {
-    let found = file.map(|file| credentials::read(file, image.registry())).transpose()?;
-    Ok(found.flatten().unwrap_or(RegistryAuth::Anonymous))
+    file.map_or(Ok(RegistryAuth::Anonymous), |file| credentials::read(file, image))
 }
 
 fn client(protocol: ClientProtocol) -> Client {

@@ -5,9 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, ensure};
-use base64::{Engine, engine::general_purpose::STANDARD};
-use oci_client::secrets::RegistryAuth;
+use anyhow::{Context, Result};
+use oci_client::{Reference, secrets::RegistryAuth};
 use serde_json::Value;
 
 /// The Docker configuration of whoever runs this, if there is one.
@@ -17,33 +16,16 @@ pub fn of_user() -> Option<PathBuf> {
     Some(folder.join("config.json")).filter(|file| file.exists())
 }
 
-/// What a Docker configuration has for a registry, if it has anything.
+/// What a Docker configuration has for an image, or else nothing.
 ///
 /// # Errors
-/// A file that is none.
-pub fn read(file: &Path, registry: &str) -> Result<Option<RegistryAuth>> {
+/// A file that is none, and credentials that are none.
+pub fn read(file: &Path, image: &Reference) -> Result<RegistryAuth> {
     let text = fs::read_to_string(file).ok();
     let text = text.context("the credentials of the registry are missing: no Secret with the key .dockerconfigjson")?;
     let config: Value = serde_json::from_str(&text).context("the credentials of the registry are not JSON")?;
-    let Some(auths) = config["auths"].as_object() else { return Ok(None) };
-    let Some((_, found)) = auths.iter().find(|(server, _)| host(server) == host(registry)) else { return Ok(None) };
-    let of = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
-    if of("auth").is_empty() {
-        return Ok(Some(RegistryAuth::Basic(of("username"), of("password"))));
-    }
-    let pair = STANDARD.decode(of("auth")).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    let pair = pair.as_deref().and_then(|pair| pair.split_once(':'));
-    ensure!(pair.is_some(), "the credentials of {registry} are not user:password in base64");
-    Ok(pair.map(|(user, password)| RegistryAuth::Basic(user.to_owned(), password.to_owned())))
-}
-
-/// The registry in the name of a server: `https://index.docker.io/v1/` is that of `docker.io`.
-fn host(server: &str) -> &str {
-    let server = server.trim_start_matches("https://").trim_start_matches("http://");
-    match server.split('/').next().unwrap_or_default() {
-        "index.docker.io" | "registry-1.docker.io" => "docker.io",
-        host => host,
-    }
+    let found = docker_config::login(&config, image.registry(), image.repository())?;
+    Ok(found.map_or(RegistryAuth::Anonymous, |(user, password)| RegistryAuth::Basic(user, password)))
 }
 
 #[cfg(test)]
@@ -51,20 +33,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_credentials_of_a_registry_are_found_by_its_host() {
+    fn the_credentials_of_an_image_are_those_of_its_path() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config.json");
-        let found = |config: &str, registry: &str| {
+        let found = |config: &str, image: &str| {
             fs::write(&file, config).unwrap();
-            read(&file, registry)
+            read(&file, &image.parse().unwrap())
         };
-        let basic = |user: &str, password: &str| Some(RegistryAuth::Basic(user.to_owned(), password.to_owned()));
+        let basic = |user: &str, password: &str| RegistryAuth::Basic(user.to_owned(), password.to_owned());
         let hub = r#"{"auths": {"https://index.docker.io/v1/": {"auth": "dTpwOnE="}}}"#;
-        assert_eq!(found(hub, "docker.io").unwrap(), basic("u", "p:q"));
-        assert_eq!(found(hub, "quay.io").unwrap(), None);
-        let own = r#"{"auths": {"registry.example:5000": {"username": "u", "password": "p"}}}"#;
-        assert_eq!(found(own, "registry.example:5000").unwrap(), basic("u", "p"));
-        assert!(found(r#"{"auths": {"a.io": {"auth": "???"}}}"#, "a.io").is_err());
-        assert!(found("{", "a.io").is_err());
+        assert_eq!(found(hub, "busybox").unwrap(), basic("u", "p:q"));
+        assert_eq!(found(hub, "quay.io/a/b").unwrap(), RegistryAuth::Anonymous);
+        let teams = r#"{"auths": {"quay.io/team-a": {"auth": "YTph"}, "quay.io/team-b": {"auth": "Yjpi"}}}"#;
+        assert_eq!(found(teams, "quay.io/team-b/x:1").unwrap(), basic("b", "b"));
+        let wrong = found(r#"{"auths": {"a.io": {"auth": "???"}}}"#, "a.io/x").unwrap_err().to_string();
+        assert_eq!(wrong, "the credentials of a.io are not user:password in base64");
+        assert!(found("{", "a.io/x").is_err());
     }
 }
