@@ -31,6 +31,7 @@ pub mod tls;
 pub mod traffic;
 pub mod watch;
 pub mod webhook;
+pub mod window;
 
 /// Git commit of the build, from `OPENFUNCTION_COMMIT`; empty when unknown.
 pub const COMMIT: &str = match option_env!("OPENFUNCTION_COMMIT") {

@@ -1,10 +1,7 @@
 //! Times in which nothing is rolled out.
 
-use croner::{
-    Cron,
-    parser::{CronParser, Seconds, Year},
-};
-use jiff::{Timestamp, Zoned, tz::TimeZone};
+use controller_runtime::window::Window;
+use jiff::Timestamp;
 use openfunction_proto::core::FreezeWindow;
 
 /// Checks windows.
@@ -24,37 +21,18 @@ pub struct Freeze {
     pub changes: Option<Timestamp>,
 }
 
-/// What windows say of a time. We are in one if its end comes before its next start, as with the schedules of KEDA.
+/// What windows say of a time.
 pub fn now(windows: &[FreezeWindow], now: Timestamp) -> Freeze {
-    windows.iter().enumerate().filter_map(|(index, window)| read(index, window).ok()).fold(
-        Freeze::default(),
-        |freeze, (start, end, zone)| {
-            let here = now.to_zoned(zone);
-            let (Some(start), Some(end)) = (next(&start, &here), next(&end, &here)) else { return freeze };
-            Freeze {
-                until: if end < start { freeze.until.max(Some(end)) } else { freeze.until },
-                changes: freeze.changes.into_iter().chain([start.min(end)]).min(),
-            }
-        },
-    )
+    let windows = windows.iter().enumerate().filter_map(|(index, window)| read(index, window).ok()?.at(now));
+    windows.fold(Freeze::default(), |freeze, moment| Freeze {
+        until: freeze.until.max(moment.until),
+        changes: freeze.changes.into_iter().chain([moment.changes]).min(),
+    })
 }
 
-fn next(cron: &Cron, now: &Zoned) -> Option<Timestamp> {
-    cron.find_next_occurrence(now, false).ok().map(|at| at.timestamp())
-}
-
-fn read(index: usize, window: &FreezeWindow) -> Result<(Cron, Cron, TimeZone), String> {
-    let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-    let cron = |field: &str, text: &str| {
-        parser.parse(text).map_err(|error| {
-            format!("freezeWindows[{index}].{field}: Invalid value: {text:?}: must be a cron expression of five fields: {error}")
-        })
-    };
+fn read(index: usize, window: &FreezeWindow) -> Result<Window, String> {
     let zone = window.timezone.as_deref().unwrap_or("UTC");
-    let zone = TimeZone::get(zone).map_err(|_| {
-        format!("freezeWindows[{index}].timezone: Invalid value: {zone:?}: must be a name of the IANA time zone database, such as Europe/Berlin")
-    })?;
-    Ok((cron("start", &window.start)?, cron("end", &window.end)?, zone))
+    Window::parse(&window.start, &window.end, zone).map_err(|wrong| format!("freezeWindows[{index}].{wrong}"))
 }
 
 #[cfg(test)]

@@ -1,22 +1,11 @@
 //! Scheduled floors: replicas that are there at certain times, by KEDA's `cron` triggers. KEDA sees to them where it is
 //! installed; elsewhere the native engine does (goals SC23).
 
-use croner::{
-    Cron,
-    parser::{CronParser, Seconds, Year},
-};
-use jiff::{Timestamp, Zoned, tz::TimeZone};
+use controller_runtime::window::Window;
+use jiff::Timestamp;
 use openfunction_proto::core::KedaTrigger;
 
 use crate::validate::Invalid;
-
-/// A window of time with a floor.
-struct Window {
-    zone: TimeZone,
-    start: Cron,
-    end: Cron,
-    replicas: i32,
-}
 
 /// A floor for now.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -39,17 +28,11 @@ pub fn validate(triggers: &[(String, KedaTrigger)]) -> Result<(), Invalid> {
 pub fn floor(triggers: &[(String, KedaTrigger)], now: Timestamp) -> Floor {
     // They were checked before.
     let windows = windows(triggers).unwrap_or_default();
-    windows.iter().fold(Floor::default(), |floor, window| {
-        let here = now.to_zoned(window.zone.clone());
-        let (Some(start), Some(end)) = (next(&window.start, &here), next(&window.end, &here)) else { return floor };
-        // As KEDA has it: we are within the window if its end comes before its next start.
-        let replicas = if end < start { window.replicas } else { 0 };
-        Floor { replicas: floor.replicas.max(replicas), until: floor.until.into_iter().chain([start.min(end)]).min() }
+    windows.iter().fold(Floor::default(), |floor, (window, replicas)| {
+        let Some(moment) = window.at(now) else { return floor };
+        let replicas = if moment.until.is_some() { *replicas } else { 0 };
+        Floor { replicas: floor.replicas.max(replicas), until: floor.until.into_iter().chain([moment.changes]).min() }
     })
-}
-
-fn next(cron: &Cron, now: &Zoned) -> Option<Timestamp> {
-    cron.find_next_occurrence(now, false).ok().map(|at| at.timestamp())
 }
 
 /// Whether a trigger of KEDA is a schedule.
@@ -57,36 +40,21 @@ pub fn is_schedule(trigger: &KedaTrigger) -> bool {
     trigger.type_ == "cron"
 }
 
-fn windows(triggers: &[(String, KedaTrigger)]) -> Result<Vec<Window>, Invalid> {
+/// Windows with their floors.
+fn windows(triggers: &[(String, KedaTrigger)]) -> Result<Vec<(Window, i32)>, Invalid> {
     triggers.iter().filter(|(_, trigger)| is_schedule(trigger)).map(|(path, trigger)| window(path, trigger)).collect()
 }
 
-fn window(path: &str, trigger: &KedaTrigger) -> Result<Window, Invalid> {
+fn window(path: &str, trigger: &KedaTrigger) -> Result<(Window, i32), Invalid> {
     let field = |name: &str| trigger.metadata.get(name).map(|value| value.trim()).unwrap_or_default();
-    let invalid = |name: &str, why: String| Invalid::Value {
-        path: format!("{path}.metadata.{name}"),
-        value: field(name).to_owned(),
-        why,
-    };
-    // As KEDA reads it.
-    let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-    let cron = |name: &str| {
-        parser
-            .parse(field(name))
-            .map_err(|error| invalid(name, format!("must be a cron expression of five fields: {error}")))
-    };
-    Ok(Window {
-        zone: TimeZone::get(field("timezone")).map_err(|_| {
-            invalid("timezone", "must be a name of the IANA time zone database, such as Europe/Berlin".to_owned())
-        })?,
-        start: cron("start")?,
-        end: cron("end")?,
-        replicas: field("desiredReplicas")
-            .parse()
-            .ok()
-            .filter(|replicas| *replicas >= 0)
-            .ok_or_else(|| invalid("desiredReplicas", "must be a whole number, 0 or more".to_owned()))?,
-    })
+    let invalid =
+        |name: &str, value: String, why: String| Invalid::Value { path: format!("{path}.metadata.{name}"), value, why };
+    let window = Window::parse(field("start"), field("end"), field("timezone"))
+        .map_err(|wrong| invalid(wrong.field, wrong.value, wrong.why))?;
+    let replicas = field("desiredReplicas");
+    let floor = replicas.parse().ok().filter(|replicas| *replicas >= 0);
+    let why = || invalid("desiredReplicas", replicas.to_owned(), "must be a whole number, 0 or more".to_owned());
+    Ok((window, floor.ok_or_else(why)?))
 }
 
 #[cfg(test)]
