@@ -13,8 +13,8 @@ use event_delivery::process::{Topics, Wait};
 use kube::ResourceExt;
 use openfunction_proto::{
     core::{
-        ComponentSpec, DAPR_INIT_CONTAINERS as INIT_CONTAINERS, DAPR_SERVICE_MODE as SERVICE_MODE, DaprOutput,
-        DaprTrigger, OPTIONS_IGNORED, Outputs, ScaleOptions, ServingImpl, Triggers,
+        ComponentSpec, DAPR_INIT_CONTAINERS, DAPR_SERVICE_MODE, DaprOutput, DaprTrigger, OPTIONS_IGNORED, Outputs,
+        ScaleOptions, ServingImpl, Triggers,
     },
     events::{HANDLER, SinkSpec},
 };
@@ -32,10 +32,9 @@ use crate::{
 };
 
 /// What handlers are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
     /// Programs of our own.
-    #[default]
     Native,
     /// Functions that Dapr calls.
     Dapr,
@@ -159,10 +158,10 @@ impl Parts {
     ) -> Result<ServingImpl, Problem> {
         // Nothing in the pod asks the API server: Dapr's sidecar is elsewhere.
         let mut template = json!({"automountServiceAccountToken": false, "containers": [{"name": "function"}]});
-        let mut annotations = BTreeMap::from([(SERVICE_MODE.to_owned(), "standalone".to_owned())]);
+        let mut annotations = BTreeMap::from([(DAPR_SERVICE_MODE.to_owned(), "standalone".to_owned())]);
         if let Some(bus) = bus.filter(|bus| bus.spec.redis_streams.is_none()) {
             keep_topics(&mut template, bus, self.topics, self.consumers, settings)?;
-            annotations.insert(INIT_CONTAINERS.to_owned(), TOPICS.to_owned());
+            annotations.insert(DAPR_INIT_CONTAINERS.to_owned(), TOPICS.to_owned());
         }
         Ok(ServingImpl {
             triggers: Some(Triggers { dapr: self.inputs, ..Triggers::default() }),
@@ -209,7 +208,7 @@ fn keep_topics(
 
 /// What a program logs, as it was said.
 fn log_level(said: Option<&String>) -> String {
-    said.map_or_else(|| "1".to_owned(), Clone::clone)
+    said.cloned().unwrap_or_else(|| "1".to_owned())
 }
 
 /// A configuration as the programs of OpenFunction 1.x read it: JSON as Go writes it, as base64 (events §11).

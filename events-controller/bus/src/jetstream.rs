@@ -174,10 +174,16 @@ impl JetStream {
         confirmation.await.map(drop).map_err(failed)
     }
 
-    async fn limit_consumer(&self, topic: &str, name: &str, limits: Limits) -> Result<(), Error> {
+    /// The stream that keeps a topic.
+    async fn stream_of(&self, topic: &str) -> Result<stream::Stream, Error> {
         let unavailable = |error: &dyn fmt::Display| Error::Unavailable(format!("topic {topic:?}: {error}"));
         let stream = self.context.stream_by_subject(topic).await.map_err(|error| unavailable(&error))?;
-        let stream = self.context.get_stream(&stream).await.map_err(|error| unavailable(&error))?;
+        self.context.get_stream(&stream).await.map_err(|error| unavailable(&error))
+    }
+
+    async fn limit_consumer(&self, topic: &str, name: &str, limits: Limits) -> Result<(), Error> {
+        let unavailable = |error: &dyn fmt::Display| Error::Unavailable(format!("topic {topic:?}: {error}"));
+        let stream = self.stream_of(topic).await?;
         let info = match stream.consumer_info(name).await {
             Ok(info) => info,
             Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => return Ok(()),
@@ -193,7 +199,6 @@ impl JetStream {
         let Subscription { topic, group, .. } = subscription;
         self.make(topic).await?;
         let unavailable = |error: &dyn fmt::Display| Error::Unavailable(format!("topic {topic:?}: {error}"));
-        let stream = self.context.stream_by_subject(topic.as_str()).await.map_err(|error| unavailable(&error))?;
         let durable = durable_name(group, topic);
         let wanted = pull::Config {
             durable_name: Some(durable.clone()),
@@ -204,7 +209,7 @@ impl JetStream {
             deliver_policy: if subscription.start == Start::All { DeliverPolicy::All } else { DeliverPolicy::New },
             ..pull::Config::default()
         };
-        let stream = self.context.get_stream(&stream).await.map_err(|error| unavailable(&error))?;
+        let stream = self.stream_of(topic).await?;
         let consumer: PullConsumer = match stream.get_consumer(&durable).await {
             Ok(consumer) => match with_limits(&consumer.cached_info().config, subscription.limits()) {
                 None => consumer,
